@@ -1,0 +1,429 @@
+"""Every error tq raises on purpose, and what each one means for the caller.
+
+A class knows four things: its stable ``type`` (the slug that ends up in problem documents and in
+``message.error.type``), whether a further attempt can help (``retryable``), the HTTP status it is
+answered with, and the exit code of the command line. They are translated once, at the edge: by the
+exception handler of ``server.py`` and by ``cli.main``. Nothing here imports anything of tq.
+
+``str(error)`` never holds message text, a provider's answer or a key: errors travel into Celery
+events, Flower, logs and HTTP answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, TypedDict
+
+
+class ErrorRecord(TypedDict):
+    """The ``error`` member of a message document."""
+
+    type: str
+    message: str
+    retryable: bool
+
+
+class FieldError(TypedDict):
+    """One refused field of a request: where it is (``metadata.target_language``) and what is wrong."""
+
+    field: str
+    message: str
+
+
+class TqError(Exception):
+    """Base of all: what happened, why, and what mends it.
+
+    Args:
+        what: one sentence that names the problem.
+        why: the cause, when it is known and not already in ``what``.
+        fix: what the reader can do about it.
+    """
+
+    type: ClassVar[str] = "internal"
+    title: ClassVar[str] = "Internal error"
+    retryable: ClassVar[bool] = False
+    http_status: ClassVar[int] = 500
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, what: str, *, why: str = "", fix: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.why = why
+        self.fix = fix
+
+    def record(self) -> ErrorRecord:
+        """The error as a message document carries it."""
+        message = f"{self.what}: {self.why}" if self.why else self.what
+        return {"type": self.type, "message": message, "retryable": self.retryable}
+
+    def extra(self) -> dict[str, Any]:
+        """Further members of the problem document (RFC 9457 extension members)."""
+        return {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Celery pickles or re-creates exceptions by class and args: keep the keyword parts too.
+        return (_rebuild, (type(self), self.__dict__, self.args))
+
+
+def _rebuild(cls: type[TqError], state: dict[str, Any], args: tuple[Any, ...]) -> TqError:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+# -- what the caller did ---------------------------------------------------------------------------
+
+
+class InvalidSettings(TqError):
+    """A setting is out of bounds, or two settings contradict each other."""
+
+    type = "invalid-settings"
+    title = "Invalid settings"
+    exit_code = 2
+
+
+class InvalidMessage(TqError):
+    """The submitted message, or another request body, breaks the contract; ``errors`` says where."""
+
+    type = "invalid-message"
+    title = "Invalid message"
+    http_status = 422
+    exit_code = 2
+
+    def __init__(self, what: str, *, why: str = "", fix: str = "", errors: Sequence[FieldError] = ()) -> None:
+        super().__init__(what, why=why, fix=fix)
+        self.errors = list(errors)
+
+    def extra(self) -> dict[str, Any]:
+        return {"errors": self.errors}
+
+
+class MalformedRequest(TqError):
+    """The body is not JSON, or not UTF-8."""
+
+    type = "malformed-request"
+    title = "Malformed request"
+    http_status = 400
+    exit_code = 2
+
+
+class ContentTooLarge(TqError):
+    """The content is above TQ_MAX_CONTENT bytes."""
+
+    type = "content-too-large"
+    title = "Content too large"
+    http_status = 413
+    exit_code = 2
+
+
+class UnknownMessage(TqError):
+    """No message has this id (or it was finished longer than TQ_RESULT_TTL ago)."""
+
+    type = "unknown-message"
+    title = "Unknown message"
+    http_status = 404
+    exit_code = 3
+
+
+class IllegalTransition(TqError):
+    """The message's status forbids what was asked."""
+
+    type = "illegal-transition"
+    title = "Illegal transition"
+    http_status = 409
+    exit_code = 2
+
+
+class DuplicateMessage(TqError):
+    """The id exists already, with another body."""
+
+    type = "duplicate-message"
+    title = "Duplicate message"
+    http_status = 409
+    exit_code = 2
+
+
+class IdempotencyConflict(TqError):
+    """The idempotency key was used before, with another body."""
+
+    type = "idempotency-conflict"
+    title = "Idempotency key used with another body"
+    http_status = 409
+    exit_code = 2
+
+
+class MissingKey(TqError):
+    """The message came with an api_key of its own, which was deleted when it ended."""
+
+    type = "missing-key"
+    title = "The message's own key is gone"
+    http_status = 409
+    exit_code = 2
+
+
+class Unauthorised(TqError):
+    """The API wants a bearer token that was not given, or another one."""
+
+    type = "unauthorised"
+    title = "Not authorised"
+    http_status = 401
+    exit_code = 4
+
+
+# -- what the surroundings did ---------------------------------------------------------------------
+
+
+class Unreachable(TqError):
+    """Redis, the broker or the API cannot be reached."""
+
+    type = "unreachable"
+    title = "Nothing reachable"
+    retryable = True
+    http_status = 503
+    exit_code = 5
+
+
+class StoreRefused(TqError):
+    """Redis answered but refuses us: wrong password, missing permission."""
+
+    type = "store-refused"
+    title = "Redis refuses the connection"
+    http_status = 503
+    exit_code = 4
+
+
+class StoreFull(TqError):
+    """Redis has reached its maxmemory, or cannot write its disk; nothing was accepted."""
+
+    type = "store-full"
+    title = "Redis cannot take more"
+    retryable = True
+    http_status = 503
+    exit_code = 5
+
+
+class QueueFull(TqError):
+    """TQ_MAX_QUEUED messages wait already (admission control); nothing was accepted."""
+
+    type = "queue-full"
+    title = "Queue full"
+    retryable = True
+    http_status = 503
+    exit_code = 5
+
+
+class WaitTimeout(TqError):
+    """The message had not ended when the caller's patience ran out; it goes on."""
+
+    type = "wait-timeout"
+    title = "Timed out"
+    http_status = 504
+    exit_code = 124
+
+
+class ApiError(TqError):
+    """tq's API answered with something that is not of its contract."""
+
+    type = "api-error"
+    title = "Unexpected answer of the API"
+    http_status = 502
+    exit_code = 5
+
+
+class StackError(TqError):
+    """The stack cannot start or stop: a port in use, a service that does not become healthy."""
+
+    type = "stack"
+    title = "Stack"
+    exit_code = 1
+
+
+# -- what ends or interrupts an attempt ------------------------------------------------------------
+
+
+class AttemptError(TqError):
+    """Base of whatever can end an attempt; ends up in ``message.error`` when it is the last one.
+
+    Attributes:
+        status: the HTTP status that the provider answered with, or None.
+        retry_after: seconds that the provider asked us to wait, or None. Overrides the backoff.
+        usage: prompt and completion tokens that were spent on an answer which was then rejected, or None.
+        cause: class name of the library's exception behind this one, or "". The exception itself is not
+            chained: its text may repeat the request or a key.
+        max_retries: how often this class may be retried at most, below TQ_MAX_RETRIES; None = no
+            limit of its own.
+    """
+
+    http_status = 502
+    max_retries: ClassVar[int | None] = None
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        why: str = "",
+        fix: str = "",
+        status: int | None = None,
+        retry_after: float | None = None,
+        usage: tuple[int, int] | None = None,
+        cause: str = "",
+    ) -> None:
+        super().__init__(what, why=why, fix=fix)
+        self.status = status
+        self.retry_after = retry_after
+        self.usage = usage
+        self.cause = cause
+
+
+class Poisoned(AttemptError):
+    """The worker process died under this message, again and again."""
+
+    type = "poison"
+    title = "Worker died under this message"
+
+
+class KeyUnreadable(AttemptError):
+    """The sealed api_key cannot be opened: this worker has another TQ_SECRET_KEY."""
+
+    type = "key-unreadable"
+    title = "Sealed key unreadable"
+
+
+class UnexpectedError(AttemptError):
+    """A defect of tq or of a library: kept as a failure so that nothing hangs."""
+
+    type = "unexpected"
+    title = "Unexpected error"
+    retryable = True
+
+
+class ReportedError(AttemptError):
+    """The failure that a program outside reported through POST /messages/{id}/status."""
+
+    type = "reported"
+    title = "Reported failure"
+
+
+class ProviderTimeout(AttemptError):
+    """No complete answer within TQ_REQUEST_TIMEOUT."""
+
+    type = "provider-timeout"
+    title = "Provider timed out"
+    retryable = True
+
+
+class ProviderUnreachable(AttemptError):
+    """No connection to the provider, or it broke before the answer was complete."""
+
+    type = "provider-unreachable"
+    title = "Provider unreachable"
+    retryable = True
+
+
+class ProviderFailure(AttemptError):
+    """The provider answered 408, 409 or 5xx."""
+
+    type = "provider-failure"
+    title = "Provider failed"
+    retryable = True
+
+
+class RateLimited(AttemptError):
+    """The provider answered 429; ``retry_after`` when it said for how long."""
+
+    type = "rate-limited"
+    title = "Rate limited"
+    retryable = True
+
+
+class QuotaExhausted(AttemptError):
+    """402, or 429 with ``insufficient_quota``: the account is empty, waiting does not help."""
+
+    type = "quota-exhausted"
+    title = "Quota exhausted"
+
+
+class InvalidKey(AttemptError):
+    """The provider answered 401: the key is wrong, expired or missing."""
+
+    type = "invalid-key"
+    title = "Key refused"
+    exit_code = 1
+
+
+class PermissionRefused(AttemptError):
+    """The provider answered 403."""
+
+    type = "permission-refused"
+    title = "Permission refused"
+
+
+class UnknownModel(AttemptError):
+    """The provider answered 404: no such model, or no such endpoint."""
+
+    type = "unknown-model"
+    title = "Unknown model or endpoint"
+
+
+class RequestRefused(AttemptError):
+    """The provider answered 400, 413, 422 or another 4xx: the same request would be refused again."""
+
+    type = "request-refused"
+    title = "Request refused"
+
+
+class Refused(AttemptError):
+    """The model declined to translate (a refusal, or finish_reason content_filter)."""
+
+    type = "refusal"
+    title = "Model refused"
+
+
+class Truncated(AttemptError):
+    """finish_reason ``length``: half a translation is not one. Retried once, with a changed request."""
+
+    type = "truncated"
+    title = "Truncated"
+    retryable = True
+    max_retries = 1
+
+
+class InvalidOutput(AttemptError):
+    """The answer is not a translation: empty, or not of the expected form. Retried once, changed."""
+
+    type = "invalid-output"
+    title = "Invalid output"
+    retryable = True
+    max_retries = 1
+
+
+class AttemptLost(TqError):
+    """Someone else owns the message now (the lease ran out); whatever this attempt found is void."""
+
+    type = "attempt-lost"
+    title = "Attempt lost"
+
+
+class AttemptCancelled(TqError):
+    """The message was cancelled while this attempt ran."""
+
+    type = "attempt-cancelled"
+    title = "Attempt cancelled"
+
+
+class AttemptReleased(TqError):
+    """The process shuts down: the message was put back into the queue for another worker."""
+
+    type = "attempt-released"
+    title = "Attempt released"
+
+
+def _tree(cls: type[TqError]) -> Iterator[type[TqError]]:
+    yield cls
+    for sub in cls.__subclasses__():
+        yield from _tree(sub)
+
+
+#: slug -> class, for all errors above: what ``tq.Client`` raises again from a problem document.
+ERRORS: dict[str, type[TqError]] = {cls.type: cls for cls in _tree(TqError) if "type" in cls.__dict__}

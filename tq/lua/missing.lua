@@ -1,0 +1,30 @@
+-- Queued messages whose token is lost: older than what their list will hand out next.
+-- ARGV: index (a priority, or the quarantine), offset, page, grace in ms, id at the list's tail or ''
+--       ('' = the list is empty)
+-- -> {number scanned, id, queue, priority, ...}
+local index, offset, page, grace, tail = P .. 'queued:' .. ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]),
+  tonumber(ARGV[4]), ARGV[5]
+-- When a message's token was last published: later than its entry into the queue if it was repeated.
+local function published(id, queued)
+  return tonumber(redis.call('ZSCORE', P .. 'republished', id) or queued)
+end
+local mark = now
+if tail ~= '' then
+  local v = redis.call('HMGET', message_key(tail), 'queued', 'created')
+  mark = published(tail, v[1] or v[2] or '0')
+end
+local out = { 0 }
+local entries = redis.call('ZRANGE', index, '-inf', '(' .. (mark - grace), 'BYSCORE', 'LIMIT', offset, page,
+  'WITHSCORES')
+for i = 1, #entries, 2 do
+  local id = entries[i]
+  if published(id, entries[i + 1]) < mark - grace then
+    redis.call('ZADD', P .. 'republished', now, id)
+    local v = redis.call('HMGET', message_key(id), 'queue', 'priority')
+    out[#out + 1] = id
+    out[#out + 1] = v[1] or ''
+    out[#out + 1] = v[2] or '0'
+  end
+end
+out[1] = #entries / 2
+return out

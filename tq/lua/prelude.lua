@@ -1,0 +1,81 @@
+-- Shared by every script; see store.py for the keys and their types.
+-- KEYS[1] is the prefix of all keys. LEGAL and QUARANTINE are put in front by store.py, from messages.py.
+local P = KEYS[1]
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local CHANGES_KEPT = 10000
+local RATE_WINDOW = 10000
+
+local function message_key(id) return P .. 'message:' .. id end
+local function status_key(status) return P .. 'status:' .. status end
+local function queued_key(m) return P .. 'queued:' .. (m.queue or m.priority) end
+
+-- What a transition needs of a record; nil when there is none.
+local function load(id)
+  local v = redis.call('HMGET', message_key(id), 'status', 'priority', 'queue', 'seq', 'epoch', 'attempts',
+    'languages', 'owner', 'crashes', 'idempotency', 'provider', 'model')
+  if not v[1] then return nil end
+  return {
+    status = v[1], priority = v[2], queue = v[3] or nil, seq = v[4], epoch = tonumber(v[5] or '0'),
+    attempts = tonumber(v[6] or '0'), languages = v[7] or '', owner = v[8] or '', crashes = tonumber(v[9] or '0'),
+    idempotency = v[10] or nil, provider = v[11] or '', model = v[12] or '',
+  }
+end
+
+local function record_change(id, m, info)
+  redis.call('XADD', P .. 'changes', 'MAXLEN', '~', CHANGES_KEPT, '*', 'id', id, 's', m.status, 'p', m.priority,
+    'l', m.languages, 'a', m.attempts, 'i', info or '')
+end
+
+local function count(what)
+  local key = P .. 'rate:' .. math.floor(now / RATE_WINDOW)
+  if redis.call('HINCRBY', key, what, 1) == 1 then redis.call('PEXPIRE', key, RATE_WINDOW * 8) end
+end
+
+local ENDED = { completed = true, failed = true, cancelled = true }
+
+-- Everything that a status carries with it besides the record's own fields: the indexes, the keys
+-- of the message, their TTL. `until_` is when a lease ends or a retry is due; `ttl` in milliseconds.
+local function move(id, m, to, options)
+  local from = m.status
+  if not (LEGAL[from] and LEGAL[from][to]) then return false end
+  local key = message_key(id)
+  redis.call('ZREM', status_key(from), id)
+  if from == 'queued' then
+    redis.call('ZREM', queued_key(m), id)
+    redis.call('ZREM', P .. 'republished', id)
+    redis.call('ZREM', P .. 'aged', id)
+  elseif from == 'running' then
+    redis.call('ZREM', P .. 'leases', id)
+  elseif from == 'retrying' then
+    redis.call('ZREM', P .. 'due', id)
+    redis.call('HDEL', key, 'due')
+  else
+    redis.call('ZREM', P .. 'ended', id)
+    redis.call('PERSIST', key)
+    redis.call('HDEL', key, 'finished', 'error')
+    if m.idempotency then redis.call('PERSIST', P .. 'idempotency:' .. m.idempotency) end
+  end
+  m.status = to
+  redis.call('ZADD', status_key(to), m.seq, id)
+  redis.call('HSET', key, 'status', to)
+  if to == 'queued' then
+    redis.call('ZADD', queued_key(m), now, id)
+    redis.call('HSET', key, 'queued', now)
+  elseif to == 'running' then
+    redis.call('ZADD', P .. 'leases', options.until_, id)
+    count('attempts')
+  elseif to == 'retrying' then
+    redis.call('ZADD', P .. 'due', options.until_, id)
+    redis.call('HSET', key, 'due', options.until_)
+  else
+    redis.call('HSET', key, 'finished', now)
+    redis.call('DEL', P .. 'sealed:' .. id)
+    redis.call('PEXPIRE', key, options.ttl)
+    redis.call('ZADD', P .. 'ended', now + options.ttl, id)
+    if m.idempotency then redis.call('PEXPIRE', P .. 'idempotency:' .. m.idempotency, options.ttl) end
+    count(to)
+  end
+  record_change(id, m, options and options.info)
+  return true
+end

@@ -1,0 +1,55 @@
+-- What time alone brings about: expired leases, due retries, records past their TTL, silent workers.
+-- ARGV: most of each kind, TTL in ms, error as JSON for a poisoned message, crashes that quarantine, that fail
+-- -> flat list of id, queue ('' = by priority), priority to be published
+local most, ttl = tonumber(ARGV[1]), tonumber(ARGV[2])
+local publish = {}
+local function add(id, m)
+  publish[#publish + 1] = id
+  publish[#publish + 1] = m.queue or ''
+  publish[#publish + 1] = m.priority
+end
+
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'leases', '-inf', now, 'LIMIT', 0, most)) do
+  local m = load(id)
+  if not m or m.status ~= 'running' then
+    redis.call('ZREM', P .. 'leases', id)
+  else
+    local key = message_key(id)
+    redis.call('HDEL', key, 'owner')
+    -- A program outside that went away says nothing about the message; a dead worker process may.
+    if m.owner ~= 'outside' then m.crashes = redis.call('HINCRBY', key, 'crashes', 1) end
+    if m.crashes >= tonumber(ARGV[5]) then
+      redis.call('HSET', key, 'error', ARGV[3])
+      move(id, m, 'failed', { ttl = ttl, info = 'poison' })
+    else
+      if m.crashes >= tonumber(ARGV[4]) then
+        m.queue = QUARANTINE
+        redis.call('HSET', key, 'queue', QUARANTINE)
+      end
+      move(id, m, 'queued', { info = 'lease expired' })
+      add(id, m)
+    end
+  end
+end
+
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'due', '-inf', now, 'LIMIT', 0, most)) do
+  local m = load(id)
+  if not m or m.status ~= 'retrying' then
+    redis.call('ZREM', P .. 'due', id)
+  else
+    move(id, m, 'queued')
+    add(id, m)
+  end
+end
+
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'ended', '-inf', now, 'LIMIT', 0, most)) do
+  redis.call('ZREM', P .. 'ended', id)
+  for status in pairs(ENDED) do redis.call('ZREM', status_key(status), id) end
+  redis.call('DEL', message_key(id))
+end
+
+for _, name in ipairs(redis.call('ZRANGEBYSCORE', P .. 'workers:seen', '-inf', now)) do
+  redis.call('ZREM', P .. 'workers:seen', name)
+  redis.call('HDEL', P .. 'workers', name)
+end
+return publish

@@ -1,0 +1,22 @@
+-- Record how an attempt ended. Only the owner of the epoch may, and only while the message runs.
+-- ARGV: id, epoch, status to enter, delay in ms (retrying), TTL in ms (ended), info, prompt tokens,
+--       completion tokens, retries spent more by this, then field, value, ...
+-- -> 'ok' | 'lost' (someone else's, or not running any more) | 'gone'
+local id, epoch, to = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+local m = load(id)
+if not m then return 'gone' end
+if m.epoch ~= epoch then return 'lost' end
+-- Asked twice because our first answer was lost on the way: it is applied already.
+if m.status == to and redis.call('HGET', message_key(id), 'settled') == ARGV[2] then return 'ok' end
+if m.status ~= 'running' then return 'lost' end
+local key = message_key(id)
+redis.call('HSET', key, 'settled', epoch)
+redis.call('HDEL', key, 'owner')
+for i = 10, #ARGV, 2 do
+  if ARGV[i + 1] == '' then redis.call('HDEL', key, ARGV[i]) else redis.call('HSET', key, ARGV[i], ARGV[i + 1]) end
+end
+if ARGV[7] ~= '0' then redis.call('HINCRBY', key, 'prompt_tokens', ARGV[7]) end
+if ARGV[8] ~= '0' then redis.call('HINCRBY', key, 'completion_tokens', ARGV[8]) end
+if ARGV[9] ~= '0' then redis.call('HINCRBY', key, 'retries', ARGV[9]) end
+move(id, m, to, { until_ = now + tonumber(ARGV[4]), ttl = tonumber(ARGV[5]), info = ARGV[6] })
+return 'ok'

@@ -1,0 +1,24 @@
+-- Everything that GET /queue/stats shows, at one moment. ARGV: the statuses
+-- -> JSON
+local out = { now = now, counts = {}, queued = {}, workers = {}, rates = {} }
+for _, status in ipairs(ARGV) do out.counts[status] = redis.call('ZCARD', status_key(status)) end
+local function depth(index)
+  local first = redis.call('ZRANGE', P .. 'queued:' .. index, 0, 0, 'WITHSCORES')
+  if first[1] then
+    out.queued[#out.queued + 1] = { tostring(index), redis.call('ZCARD', P .. 'queued:' .. index), now - first[2] }
+  end
+end
+for priority = 10, 0, -1 do depth(priority) end
+depth(QUARANTINE)
+local seen = redis.call('ZRANGE', P .. 'workers:seen', '(' .. now, '+inf', 'BYSCORE')
+for _, name in ipairs(seen) do
+  local info = redis.call('HGET', P .. 'workers', name)
+  if info then out.workers[#out.workers + 1] = info end
+end
+-- The six full windows before this one: a minute.
+local window = math.floor(now / RATE_WINDOW)
+for i = 1, 6 do
+  local flat = redis.call('HGETALL', P .. 'rate:' .. (window - i))
+  for j = 1, #flat, 2 do out.rates[flat[j]] = (out.rates[flat[j]] or 0) + tonumber(flat[j + 1]) end
+end
+return cjson.encode(out)

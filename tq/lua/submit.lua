@@ -1,0 +1,34 @@
+-- Accept a message, or say which one it repeats.
+-- ARGV: id, fingerprint, idempotency digest or '', priority, body, languages, sealed key or '', max queued
+-- -> {'new' | 'same' | 'idempotency-conflict' | 'duplicate', id, now} | {'full', queued, now}
+local id, print, idempotency, priority, body, languages, sealed = unpack(ARGV)
+if idempotency ~= '' then
+  local known = redis.call('GET', P .. 'idempotency:' .. idempotency)
+  if known then
+    local known_print, known_id = known:match('^(%S+) (.+)$')
+    if redis.call('EXISTS', message_key(known_id)) == 1 then
+      return { known_print == print and 'same' or 'idempotency-conflict', known_id, now }
+    end
+  end
+end
+local known_print = redis.call('HGET', message_key(id), 'print')
+if known_print then return { known_print == print and 'same' or 'duplicate', id, now } end
+local queued = redis.call('ZCARD', status_key('queued'))
+if queued >= tonumber(ARGV[8]) then return { 'full', tostring(queued), now } end
+
+local m = { status = 'queued', priority = priority, seq = redis.call('INCR', P .. 'seq'), languages = languages,
+  attempts = 0 }
+redis.call('HSET', message_key(id), 'status', 'queued', 'priority', priority, 'seq', m.seq, 'print', print,
+  'body', body, 'languages', languages, 'created', now)
+if sealed ~= '' then
+  redis.call('SET', P .. 'sealed:' .. id, sealed)
+  redis.call('HSET', message_key(id), 'own_key', 1)
+end
+if idempotency ~= '' then
+  redis.call('SET', P .. 'idempotency:' .. idempotency, print .. ' ' .. id)
+  redis.call('HSET', message_key(id), 'idempotency', idempotency)
+end
+redis.call('ZADD', status_key('queued'), m.seq, id)
+redis.call('ZADD', queued_key(m), now, id)
+record_change(id, m)
+return { 'new', id, now }

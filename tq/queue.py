@@ -1,0 +1,509 @@
+"""The translation queue: what a person, a program, the API and the workers do with messages.
+
+Everything goes through the store; afterwards a wake-up token is published by task name. Submitting
+is done when the store has the message: the token may follow a moment later, and the reaper repeats
+one that got lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from ulid import ULID
+
+from tq.celery import TASK_NAME, app, broker_url, priority_step
+from tq.errors import (
+    ContentTooLarge,
+    DuplicateMessage,
+    ErrorRecord,
+    IdempotencyConflict,
+    IllegalTransition,
+    InvalidMessage,
+    MissingKey,
+    QueueFull,
+    ReportedError,
+    TqError,
+    UnknownMessage,
+    WaitTimeout,
+)
+from tq.messages import (
+    QUARANTINE,
+    QUEUES,
+    TRANSITIONS,
+    Change,
+    Message,
+    QueueDepth,
+    Stats,
+    Status,
+    Submission,
+    WorkerInfo,
+    check_message_id,
+    get_queue_for_priority,
+    utc,
+)
+from tq.sealing import Sealer, load_sealer
+from tq.settings import Settings, get_settings
+from tq.store import Claim, Store, Token
+
+logger = logging.getLogger(__name__)
+
+_MAX_LIST: Final = 200
+
+
+class TranslationQueue:
+    """The verbs of tq over one store; belongs to one asyncio loop.
+
+    All methods may raise ``Unreachable``, ``StoreRefused`` or ``StoreFull`` besides what they name.
+    """
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or get_settings()
+        self.store = Store(
+            self.settings.store_url, result_ttl=self.settings.result_ttl, lease=self.settings.lease
+        )
+        self.publisher = Publisher(self.settings)
+        self._sealer: Sealer | None = None
+
+    @property
+    def sealer(self) -> Sealer:
+        """Seals and opens api keys; its secret is read at first use."""
+        if self._sealer is None:
+            self._sealer = load_sealer(self.settings)
+        return self._sealer
+
+    def _seal(self, message_id: str, api_key: str | None) -> str:
+        return base64.b64encode(self.sealer.seal(message_id, api_key)).decode() if api_key else ""
+
+    def unseal(self, claim: Claim) -> str | None:
+        """The api_key that the claimed message brought along, if any.
+
+        Raises:
+            KeyUnreadable: it was sealed with another TQ_SECRET_KEY.
+        """
+        if not claim.sealed:
+            return None
+        return self.sealer.unseal(claim.message.message_id, base64.b64decode(claim.sealed))
+
+    async def aclose(self) -> None:
+        """Publish what is due and close the connections."""
+        await self.publisher.flush()
+        await self.store.aclose()
+
+    # -- submit ------------------------------------------------------------------------------------
+
+    async def submit(self, submission: Submission, idempotency_key: str | None = None) -> Message:
+        """Store a message and wake a worker; the message is durable when this returns.
+
+        The same id or idempotency key with the same body answers the message that is there.
+
+        Raises:
+            ContentTooLarge: the content is above TQ_MAX_CONTENT bytes.
+            DuplicateMessage: the id exists with another body.
+            IdempotencyConflict: the key was used with another body.
+            QueueFull: TQ_MAX_QUEUED messages wait already.
+        """
+        self._check_size(submission)
+        digest = _idempotency_digest(idempotency_key)
+        key = submission.api_key.get_secret_value() if submission.api_key else None
+        message_id = submission.message_id or str(ULID())
+        body = self._body(submission)
+        outcome, known, now = await self.store.submit(
+            message_id,
+            fingerprint=submission.fingerprint(self.sealer.digest(key) if key else ""),
+            idempotency=digest,
+            priority=submission.priority,
+            body=body,
+            languages=f"{body['metadata'].get('source_language') or ''}→{body['metadata']['target_language']}",
+            sealed=self._seal(message_id, key),
+            max_queued=self.settings.max_queued,
+        )
+        if outcome == "new":
+            self.publisher.soon([Token(message_id, None, submission.priority)])
+            return _new_message(message_id, submission.priority, body, now)
+        if outcome == "same":
+            return await self.get(known)
+        raise self._refusal(outcome, known)
+
+    async def submit_many(self, submissions: Sequence[Submission | TqError]) -> list[Message | TqError]:
+        """Submit several; one result each, in order: the message or why it was refused.
+
+        An item that is an error already (it could not be parsed) is passed on in its place.
+        """
+
+        async def one(item: Submission | TqError) -> Message | TqError:
+            if isinstance(item, TqError):
+                return item
+            try:
+                return await self.submit(item)
+            except TqError as error:
+                return error
+
+        return list(await asyncio.gather(*(one(item) for item in submissions)))
+
+    def _check_size(self, submission: Submission) -> None:
+        size = len(submission.content.encode())
+        if size > self.settings.max_content:
+            raise ContentTooLarge(
+                f"the content has {size} bytes",
+                why=f"TQ_MAX_CONTENT allows {int(self.settings.max_content)}",
+                fix="submit it in parts, or raise TQ_MAX_CONTENT",
+            )
+
+    def _body(self, submission: Submission) -> dict[str, Any]:
+        metadata = dict(submission.metadata)
+        if not metadata.get("target_language"):
+            metadata["target_language"] = self.settings.target_language
+        return {
+            "content": submission.content,
+            "model_name": submission.model_name or self.settings.model,
+            "metadata": metadata,
+        }
+
+    def _refusal(self, outcome: str, known: str) -> TqError:
+        if outcome == "duplicate":
+            return DuplicateMessage(
+                f"a message with the id {known!r} exists already",
+                why="its content, priority, model, metadata or key differ from this one's",
+                fix="use another message_id, or submit exactly the same body to get the existing message",
+            )
+        if outcome == "idempotency-conflict":
+            return IdempotencyConflict(
+                "this idempotency key was used before, with another body",
+                why=f"it belongs to message {known!r}",
+                fix="use a new key for a new message",
+            )
+        return QueueFull(
+            f"{known} messages wait already",
+            why=f"TQ_MAX_QUEUED allows {self.settings.max_queued}",
+            fix="submit again later; nothing was stored",
+        )
+
+    # -- look --------------------------------------------------------------------------------------
+
+    async def get(self, message_id: str) -> Message:
+        """The message.
+
+        Raises:
+            UnknownMessage: there is none.
+        """
+        message = await self.store.get(message_id) if _is_id(message_id) else None
+        if message is None:
+            raise unknown(message_id)
+        return message
+
+    async def list(
+        self, status: Status | None = None, *, limit: int = 50, cursor: str | None = None
+    ) -> tuple[list[Message], str | None]:
+        """Messages, newest first, and the cursor of the page after (None: this was the last).
+
+        Raises:
+            InvalidMessage: the cursor is not one of ours, or the limit is not 1 to 200.
+        """
+        if not 1 <= limit <= _MAX_LIST:
+            raise InvalidMessage(f"limit must be from 1 to {_MAX_LIST}")
+        if cursor is not None and not (cursor.isascii() and cursor.isdigit()):
+            raise InvalidMessage("the cursor is not valid", fix="pass next_cursor of the page before, unchanged")
+        below = int(cursor) if cursor else None
+        found = await self.store.list([status] if status else list(Status), below=below, limit=limit + 1)
+        more = str(found[limit - 1][1]) if len(found) > limit else None
+        return [message for message, _ in found[:limit]], more
+
+    async def next(self) -> Message | None:
+        """The message that a worker would take next, untouched; None when nothing waits."""
+        message_id = await self.store.next_id()
+        return await self.store.get(message_id) if message_id else None
+
+    async def stats(self) -> Stats:
+        """Depths, counts, workers and throughput, at one moment."""
+        return _stats(await self.store.stats())
+
+    async def changes(self, after: str | None = None, *, block: float = 1.0) -> AsyncIterator[list[Change]]:
+        """Batches of transitions after a cursor (None: from now on), for ever.
+
+        A quiet round of ``block`` seconds yields an empty batch, so that a caller can look up.
+        """
+        cursor = after or await self.store.newest_cursor()
+        while True:
+            batch = await self.store.changes(cursor, block=block)
+            cursor = batch[-1].cursor if batch else cursor
+            yield batch
+
+    async def wait(self, message_id: str, timeout: float | None = None) -> Message:
+        """The message once it has ended.
+
+        Raises:
+            WaitTimeout: it had not ended after ``timeout`` seconds.
+            UnknownMessage: there is none.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        pause = 0.01
+        while not (message := await self.get(message_id)).ended:
+            if deadline is not None and time.monotonic() + pause > deadline:
+                raise wait_timeout(message, timeout)
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, 0.25)
+        return message
+
+    # -- change ------------------------------------------------------------------------------------
+
+    async def cancel(self, message_id: str) -> Message:
+        """Cancel a message that has not ended; a running attempt is aborted at its next heartbeat.
+
+        Raises:
+            UnknownMessage: there is none.
+            IllegalTransition: it has ended.
+        """
+        answer = await self.store.cancel(message_id) if _is_id(message_id) else "gone"
+        if answer == "gone":
+            raise unknown(message_id)
+        if answer != "ok":
+            raise illegal(message_id, Status(answer), Status.CANCELLED)
+        return await self.get(message_id)
+
+    async def retry(self, message_id: str, api_key: str | None = None) -> Message:
+        """Queue a failed or cancelled message again, with a new budget of retries.
+
+        Args:
+            message_id: which.
+            api_key: a key for this message; needed again if it was submitted with one.
+
+        Raises:
+            UnknownMessage: there is none.
+            IllegalTransition: it has not failed and was not cancelled.
+            MissingKey: its own key was deleted when it ended, and none is given.
+        """
+        if not _is_id(message_id):
+            raise unknown(message_id)
+        answer = await self.store.retry(message_id, self._seal(message_id, api_key))
+        if answer == "gone":
+            raise unknown(message_id)
+        if answer == "missing-key":
+            raise MissingKey(
+                f"message {message_id!r} was submitted with an api_key of its own",
+                why="that key was deleted when the message ended",
+                fix="give it again: `api_key` in the request's body, or `tq retry --ask-key`",
+            )
+        if answer != "ok":
+            raise illegal(message_id, Status(answer), Status.QUEUED)
+        return await self._wake(message_id)
+
+    async def set_status(
+        self, message_id: str, status: Status, *, translation: str | None = None, error: str | ErrorRecord | None = None
+    ) -> Message:
+        """Move a message on for a program that translates outside of tq's workers.
+
+        ``running`` gives it a lease of TQ_LEASE or TQ_REQUEST_TIMEOUT, whichever is longer; when that
+        runs out the message is queued again. ``completed`` needs a translation.
+
+        Raises:
+            UnknownMessage: there is none.
+            IllegalTransition: the state machine has no such way.
+            InvalidMessage: completed without a translation, or one with another status.
+        """
+        fields = _reported(status, translation, error)
+        if not _is_id(message_id):
+            raise unknown(message_id)
+        if status is Status.QUEUED and (await self.get(message_id)).ended:
+            return await self.retry(message_id)
+        outcome, before = await self.store.set_status(
+            message_id,
+            status,
+            fields=fields,
+            lease=max(self.settings.lease, self.settings.request_timeout),
+            delay=self.settings.retry_base,
+        )
+        if outcome == "gone":
+            raise unknown(message_id)
+        if outcome == "illegal":
+            raise illegal(message_id, Status(before), status)
+        return await (self._wake(message_id) if status is Status.QUEUED else self.get(message_id))
+
+    async def release(self, claim: Claim) -> bool:
+        """Put a claimed message back: this worker stops. False when it is not the claim's any more."""
+        message = claim.message
+        released = await self.store.settle(
+            message.message_id, claim.epoch, Status.QUEUED, fields={}, info="released"
+        )
+        if released:
+            self.publisher.soon([token_of(message)])
+        return released
+
+    async def _wake(self, message_id: str) -> Message:
+        message = await self.get(message_id)
+        self.publisher.soon([token_of(message)])
+        return message
+
+
+class Publisher:
+    """Publishes tokens in groups: what becomes due while a group is on its way forms the next.
+
+    A failure is logged and left to the reaper, for the store knows what is queued.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._url = broker_url(settings)
+        self.is_redis = urlsplit(self._url).scheme.startswith(("redis", "sentinel"))
+        self._due: list[Token] = []
+        self._running: asyncio.Task[None] | None = None
+
+    def soon(self, tokens: Sequence[Token]) -> None:
+        """Publish on this loop, without waiting."""
+        self._due += tokens
+        if self._due and (self._running is None or self._running.done()):
+            self._running = asyncio.create_task(self._drain())
+
+    async def flush(self) -> None:
+        """Return when everything due has been published, or has failed to be."""
+        while self._running is not None and not self._running.done():
+            await self._running
+
+    async def _drain(self) -> None:
+        while self._due:
+            group, self._due = self._due, []
+            try:
+                await asyncio.to_thread(self.publish, group)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the reaper publishes again
+                logger.warning("%d tokens were not published now (%s); they will be", len(group), type(error).__name__)
+
+    def publish(self, tokens: Sequence[Token]) -> None:
+        """Publish now, in the calling thread."""
+        with app.producer_pool.acquire(block=True, timeout=10) as producer:
+            if len(tokens) == 1 or not self.is_redis:
+                for token in tokens:
+                    self._send(token, producer)
+                return
+            with producer.batch(500):
+                for token in tokens:
+                    self._send(token, producer)
+
+    def _send(self, token: Token, producer: Any) -> None:
+        queue = token.queue or get_queue_for_priority(token.priority)
+        priority = priority_step(queue, token.priority) if self.is_redis else token.priority
+        app.send_task(
+            TASK_NAME,
+            args=(token.message_id,),
+            task_id=token.message_id,
+            queue=queue,
+            priority=priority,
+            producer=producer,
+        )
+
+
+def token_of(message: Message) -> Token:
+    """The token that wakes a worker for a message."""
+    return Token(message.message_id, message.queue if message.queue == QUARANTINE else None, message.priority)
+
+
+def unknown(message_id: str) -> UnknownMessage:
+    """404: said the same everywhere."""
+    shown = message_id if len(message_id) <= 128 else f"{message_id[:128]}…"
+    return UnknownMessage(
+        f"no message has the id {shown!r}",
+        fix="check the id; ended messages are kept for TQ_RESULT_TTL (7 days by default)",
+    )
+
+
+def illegal(message_id: str, current: Status, wanted: Status) -> IllegalTransition:
+    """409: said the same everywhere."""
+    ways = ", ".join(TRANSITIONS[current]) or "nothing: it is final"
+    return IllegalTransition(
+        f"message {message_id!r} is {current} and cannot become {wanted}", why=f"from {current} it can become {ways}"
+    )
+
+
+def wait_timeout(message: Message, timeout: float | None) -> WaitTimeout:
+    """What a caller hears whose patience ran out."""
+    return WaitTimeout(
+        f"message {message.message_id} is still {message.status} after {timeout:g} s",
+        fix="it goes on: ask again with `tq status`",
+    )
+
+
+def _is_id(message_id: str) -> bool:
+    try:
+        check_message_id(message_id)
+    except ValueError:
+        return False
+    return True
+
+
+def _idempotency_digest(key: str | None) -> str:
+    if key is None:
+        return ""
+    if not 1 <= len(key) <= 255 or not all(" " <= char <= "~" for char in key):
+        raise InvalidMessage("the idempotency key must be 1 to 255 printable ASCII characters")
+    return hashlib.sha256(key.encode()).hexdigest()[:32]
+
+
+def _new_message(message_id: str, priority: int, body: Mapping[str, Any], created: int) -> Message:
+    return Message(
+        message_id=message_id,
+        status=Status.QUEUED,
+        queue=get_queue_for_priority(priority),
+        priority=priority,
+        content=body["content"],
+        model_name=body["model_name"],
+        metadata=body["metadata"],
+        provider=None,
+        translation=None,
+        error=None,
+        warnings=[],
+        attempts=0,
+        created_at=utc(created),
+        started_at=None,
+        finished_at=None,
+        next_retry_at=None,
+        usage=None,
+    )
+
+
+def _reported(status: Status, translation: str | None, error: str | ErrorRecord | None) -> dict[str, str]:
+    if (status is Status.COMPLETED) != bool(translation and translation.strip()):
+        raise InvalidMessage(
+            "a translation belongs to the status completed, and to no other",
+            errors=[{"field": "translation", "message": "required with completed, not allowed otherwise"}],
+        )
+    if error is not None and status not in {Status.FAILED, Status.RETRYING}:
+        raise InvalidMessage(
+            "an error belongs to the status failed or retrying",
+            errors=[{"field": "error", "message": "only allowed with failed or retrying"}],
+        )
+    fields: dict[str, str] = {}
+    if status is Status.COMPLETED and translation:
+        fields |= {"translation": translation, "provider": "outside"}
+    if status in {Status.FAILED, Status.RETRYING}:
+        record = error if isinstance(error, dict) else ReportedError(error or "reported without a reason").record()
+        fields["error"] = json.dumps(record)
+    return fields
+
+
+def _stats(data: Mapping[str, Any]) -> Stats:
+    depths = []
+    queues = dict.fromkeys((*QUEUES, QUARANTINE), 0)
+    for index, queued, waited in data["queued"]:
+        priority = None if index == QUARANTINE else int(index)
+        queue = QUARANTINE if priority is None else get_queue_for_priority(priority)
+        queues[queue] += queued
+        depths.append(
+            QueueDepth(queue=queue, priority=priority, queued=queued, oldest_wait=round(max(0, waited) / 1000, 3))
+        )
+    counts = {status: data["counts"][status] for status in Status}
+    rates = data["rates"]
+    return Stats(
+        queues=queues,
+        priorities=depths,
+        oldest_wait=max((depth.oldest_wait for depth in depths), default=0.0),
+        counts=counts,
+        running=counts[Status.RUNNING],
+        retries_pending=counts[Status.RETRYING],
+        workers=[WorkerInfo.model_validate_json(worker) for worker in data["workers"]],
+        throughput={name: float(rates.get(name, 0)) for name in ("attempts", "completed", "failed", "cancelled")},
+    )

@@ -1,0 +1,254 @@
+"""All settings: environment variables, or a ``.env`` file in the working directory.
+
+A number has a bound, a contradictory set is refused at start with what, why and fix, and an empty
+value counts as not set. Sizes take units (``1MiB``), durations too (``7d``, ``90s``); bare numbers
+are bytes and seconds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import os
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import quote, unquote, urlsplit
+
+import platformdirs
+from pydantic import BeforeValidator, ByteSize, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tq.errors import InvalidSettings
+
+_UNPREFIXED = frozenset(
+    {"redis_host", "redis_port", "redis_db", "redis_password", "openai_api_key", "openai_base_url"}
+)
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+
+#: sun_path holds 104 bytes on macOS and 108 on Linux, terminating NUL included.
+_MAX_SOCKET_PATH = 100
+
+
+def environment_name(field: str) -> str:
+    """The environment variable of a field: ``lease`` -> ``TQ_LEASE``, ``redis_host`` -> ``REDIS_HOST``."""
+    return field.upper() if field in _UNPREFIXED else f"TQ_{field.upper()}"
+
+
+def parse_duration(value: object) -> object:
+    """``"7d"`` -> 604800.0; numbers and everything that is not a duration pass through unchanged."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip().lower()
+    number = text.rstrip("abcdefghijklmnopqrstuvwxyz ")
+    unit = text[len(number) :].strip()
+    if unit in _UNITS:
+        try:
+            return float(number) * _UNITS[unit]
+        except ValueError:
+            return value
+    return value
+
+
+Duration = Annotated[float, BeforeValidator(parse_duration), Field(allow_inf_nan=False)]
+
+
+class Settings(BaseSettings):
+    """The settings of one process; immutable. Durations are in seconds, sizes in bytes."""
+
+    model_config = SettingsConfigDict(
+        alias_generator=environment_name,
+        populate_by_name=True,
+        env_file=".env",
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    redis_host: str | None = None
+    redis_port: int | None = Field(None, ge=1, le=65535)
+    redis_db: int = Field(0, ge=0, le=65535)
+    redis_password: SecretStr | None = None
+    redis_url: SecretStr | None = None
+    broker_url: SecretStr | None = None
+    data_dir: Path = Field(default_factory=lambda: Path(platformdirs.user_state_dir("tq", appauthor=False)))
+
+    openai_api_key: SecretStr | None = None
+    openai_base_url: str | None = None
+    model: str = Field("gpt-5.4-mini", min_length=1, max_length=200)
+    target_language: str = "en"
+    provider: Literal["auto", "openai", "pseudo"] = "auto"
+
+    api_host: str = "127.0.0.1"
+    api_port: int = Field(8000, ge=1, le=65535)
+    api_token: SecretStr | None = None
+    flower_host: str = "127.0.0.1"
+    flower_port: int = Field(5555, ge=1, le=65535)
+    flower_basic_auth: SecretStr | None = None
+
+    concurrency: int = Field(200, ge=1, le=10_000)
+    max_retries: int = Field(5, ge=0, le=100)
+    retry_base: Duration = Field(1.0, gt=0, le=3600)
+    retry_max_delay: Duration = Field(600.0, gt=0, le=86_400)
+    request_timeout: Duration = Field(120.0, gt=0, le=3600)
+    lease: Duration = Field(45.0, ge=1, le=3600)
+    result_ttl: Duration = Field(7 * 86_400.0, ge=1, le=10 * 365 * 86_400)
+    max_wait: Duration = Field(60.0, gt=0, le=7 * 86_400)
+    max_queued: int = Field(100_000, ge=1, le=100_000_000)
+    max_content: ByteSize = Field(ByteSize(2**20), ge=1, le=64 * 2**20)
+    batch_max_items: int = Field(20, ge=1, le=1000)
+    secret_key: SecretStr | None = None
+    url: str | None = None
+
+    @field_validator("data_dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @field_validator("redis_url")
+    @classmethod
+    def _known_redis_scheme(cls, value: SecretStr | None) -> SecretStr | None:
+        schemes = ("redis", "rediss", "redis+socket", "unix", "sentinel")
+        if value is not None and urlsplit(value.get_secret_value()).scheme not in schemes:
+            raise ValueError("must start with redis://, rediss://, redis+socket:// or sentinel://")
+        return value
+
+    @field_validator("openai_base_url", "url")
+    @classmethod
+    def _http(cls, value: str | None) -> str | None:
+        if value is not None and urlsplit(value).scheme not in ("http", "https"):
+            raise ValueError("must start with http:// or https://")
+        return value
+
+    @field_validator("flower_basic_auth")
+    @classmethod
+    def _user_and_password(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not all(value.get_secret_value().partition(":")):
+            raise ValueError("must have the form user:password")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Settings:
+        if self.redis_password is not None and self.redis_url is None and self.embedded:
+            raise ValueError("REDIS_PASSWORD is set, but neither REDIS_HOST nor REDIS_PORT says which Redis it is for")
+        if self.retry_base > self.retry_max_delay:
+            raise ValueError("TQ_RETRY_BASE is above TQ_RETRY_MAX_DELAY: the first retry would wait longer than any may")
+        if not is_loopback(self.api_host) and not self.api_tokens:
+            raise ValueError(
+                f"TQ_API_HOST={self.api_host} lets other machines in, but TQ_API_TOKEN is not set; set a token or use 127.0.0.1"
+            )
+        if not is_loopback(self.flower_host) and self.flower_basic_auth is None:
+            raise ValueError(
+                f"TQ_FLOWER_HOST={self.flower_host} lets other machines in, but TQ_FLOWER_BASIC_AUTH=user:password is not set"
+            )
+        if self.api_port == self.flower_port and self.api_host == self.flower_host:
+            raise ValueError("TQ_API_PORT and TQ_FLOWER_PORT are the same port of the same host")
+        return self
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the stack brings its own Valkey: nothing names a Redis to use."""
+        return self.redis_url is None and self.redis_host is None and self.redis_port is None
+
+    @property
+    def socket_path(self) -> Path:
+        """The unix socket of the embedded Valkey.
+
+        It lies in the data dir, or, where that path is too long for a socket, in a directory of the
+        system's temporary directory that is named after it.
+        """
+        path = self.data_dir / "valkey.sock"
+        if len(os.fsencode(path)) <= _MAX_SOCKET_PATH:
+            return path
+        name = hashlib.sha256(os.fsencode(self.data_dir)).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"tq-{os.getuid()}-{name}" / "valkey.sock"
+
+    @property
+    def store_url(self) -> str:
+        """The Redis of the store, secrets included: ``unix://``, ``redis://``, ``rediss://`` or ``sentinel://``."""
+        if self.redis_url is not None:
+            url = self.redis_url.get_secret_value()
+            if url.startswith(("redis+socket://", "unix://")):
+                parts = urlsplit(url)
+                query = parts.query.replace("virtual_host=", "db=").replace("db=/", "db=")
+                return f"unix://{parts.netloc}{parts.path}" + (f"?{query}" if query else "")
+            return url
+        if self.embedded:
+            return f"unix://{quote(str(self.socket_path))}?db={self.redis_db}"
+        password = f":{quote(self.redis_password.get_secret_value(), safe='')}@" if self.redis_password else ""
+        host = self.redis_host or "127.0.0.1"
+        host = f"[{host}]" if ":" in host else host
+        return f"redis://{password}{host}:{self.redis_port or 6379}/{self.redis_db}"
+
+    @property
+    def store_name(self) -> str:
+        """The Redis of the store as it may be shown: without password."""
+        return redacted(self.store_url)
+
+    @property
+    def api_tokens(self) -> list[str]:
+        """The bearer tokens of which each opens the API."""
+        if self.api_token is None:
+            return []
+        return [token.strip() for token in self.api_token.get_secret_value().split(",") if token.strip()]
+
+    @property
+    def provider_name(self) -> Literal["openai", "pseudo"]:
+        """Which provider serves a message that has no key of its own."""
+        if self.provider != "auto":
+            return self.provider
+        return "openai" if self.openai_api_key or self.openai_base_url else "pseudo"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server bound to ``host``."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def redacted(url: str) -> str:
+    """A URL without its password: ``redis://:***@host:6379/0``."""
+    parts = urlsplit(url)
+    if "@" not in parts.netloc:
+        return unquote(url) if parts.scheme == "unix" else url
+    user, _, _ = parts.netloc.rpartition("@")[0].partition(":")
+    return parts._replace(netloc=f"{user}:***@{parts.netloc.rpartition('@')[2]}").geturl()
+
+
+@cache
+def get_settings() -> Settings:
+    """The settings of this process, read once.
+
+    Raises:
+        InvalidSettings: a value is out of bounds or contradicts another; values are not repeated.
+    """
+    return load_settings()
+
+
+def load_settings() -> Settings:
+    """Read the environment and ``.env`` now (``get_settings`` keeps the first reading)."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise InvalidSettings(
+            "the settings are not usable",
+            why="; ".join(_describe(item["loc"], item["msg"]) for item in error.errors(include_input=False)),
+            fix="correct them in the environment or in .env (`tq config` lists all with their meaning)",
+        ) from None
+    except UnicodeDecodeError:
+        raise InvalidSettings(
+            "the file .env cannot be read", why="it is not UTF-8 text", fix="save it as UTF-8"
+        ) from None
+
+
+def _describe(location: tuple[int | str, ...], message: str) -> str:
+    name = ".".join(str(part) for part in location)
+    text = message.removeprefix("Value error, ")
+    return f"{name}: {text}" if name else text

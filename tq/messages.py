@@ -347,7 +347,7 @@ class QueueDepth(BaseModel):
 
 
 class WorkerInfo(BaseModel):
-    """A process that takes messages, as of its last heartbeat."""
+    """A process that takes messages, as of its last heartbeat; given up at ``alive_until`` without another."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -356,7 +356,7 @@ class WorkerInfo(BaseModel):
     provider: str
     slots: int
     running: int
-    seen_at: datetime
+    alive_until: datetime
 
 
 class Stats(BaseModel):

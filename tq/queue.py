@@ -56,6 +56,17 @@ from tq.store import Claim, Store, Token
 logger = logging.getLogger(__name__)
 
 _MAX_LIST: Final = 200
+#: How Celery's events call the ends that a message can come to outside of a worker.
+_EVENTS: Final = {
+    Status.CANCELLED: "task-revoked",
+    Status.FAILED: "task-failed",
+    Status.COMPLETED: "task-succeeded",
+}
+_EVENT_FIELDS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "task-revoked": {"terminated": False, "signum": None, "expired": False},
+    "task-failed": {"exception": "Failed outside of a worker", "traceback": None},
+    "task-succeeded": {"result": None, "runtime": 0.0},
+}
 
 
 class TranslationQueue:
@@ -66,9 +77,7 @@ class TranslationQueue:
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or get_settings()
-        self.store = Store(
-            self.settings.store_url, result_ttl=self.settings.result_ttl, lease=self.settings.lease
-        )
+        self.store = Store(self.settings.store_url, result_ttl=self.settings.result_ttl, lease=self.settings.lease)
         self.publisher = Publisher(self.settings)
         self._sealer: Sealer | None = None
 
@@ -266,6 +275,7 @@ class TranslationQueue:
             raise unknown(message_id)
         if answer != "ok":
             raise illegal(message_id, Status(answer), Status.CANCELLED)
+        await self.publisher.announce([message_id], Status.CANCELLED)
         return await self.get(message_id)
 
     async def retry(self, message_id: str, api_key: str | None = None) -> Message:
@@ -324,14 +334,15 @@ class TranslationQueue:
             raise unknown(message_id)
         if outcome == "illegal":
             raise illegal(message_id, Status(before), status)
-        return await (self._wake(message_id) if status is Status.QUEUED else self.get(message_id))
+        if status is Status.QUEUED:
+            return await self._wake(message_id)
+        await self.publisher.announce([message_id], status)
+        return await self.get(message_id)
 
     async def release(self, claim: Claim) -> bool:
         """Put a claimed message back: this worker stops. False when it is not the claim's any more."""
         message = claim.message
-        released = await self.store.settle(
-            message.message_id, claim.epoch, Status.QUEUED, fields={}, info="released"
-        )
+        released = await self.store.settle(message.message_id, claim.epoch, Status.QUEUED, fields={}, info="released")
         if released:
             self.publisher.soon([token_of(message)])
         return released
@@ -372,6 +383,22 @@ class Publisher:
                 await asyncio.to_thread(self.publish, group)
             except Exception as error:  # noqa: BLE001 - whatever it is, the reaper publishes again
                 logger.warning("%d tokens were not published now (%s); they will be", len(group), type(error).__name__)
+
+    async def announce(self, message_ids: Sequence[str], status: Status) -> None:
+        """Tell Flower of an end that no worker saw; a failure to do so is of no consequence."""
+        event = _EVENTS.get(status)
+        if event is None or not message_ids:
+            return
+
+        def send() -> None:
+            with app.events.default_dispatcher() as dispatcher:
+                for message_id in message_ids:
+                    dispatcher.send(event, uuid=message_id, **_EVENT_FIELDS[event])
+
+        try:
+            await asyncio.to_thread(send)
+        except Exception as error:  # noqa: BLE001 - events inform, nothing depends on them
+            logger.debug("an event was not sent: %s", type(error).__name__)
 
     def publish(self, tokens: Sequence[Token]) -> None:
         """Publish now, in the calling thread."""
@@ -504,6 +531,6 @@ def _stats(data: Mapping[str, Any]) -> Stats:
         counts=counts,
         running=counts[Status.RUNNING],
         retries_pending=counts[Status.RETRYING],
-        workers=[WorkerInfo.model_validate_json(worker) for worker in data["workers"]],
+        workers=[WorkerInfo(**json.loads(worker), alive_until=utc(until)) for worker, until in data["workers"]],
         throughput={name: float(rates.get(name, 0)) for name in ("attempts", "completed", "failed", "cancelled")},
     )

@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 
 from tq.celery import app, broker_url, list_name, priority_step
 from tq.errors import Poisoned, TqError
-from tq.messages import HIGH_PRIORITY, MAX_PRIORITY, MIN_PRIORITY, QUARANTINE, get_queue_for_priority
+from tq.messages import HIGH_PRIORITY, MAX_PRIORITY, MIN_PRIORITY, QUARANTINE, Status, get_queue_for_priority
 from tq.queue import TranslationQueue
 from tq.store import POISON_AFTER, REDIS_ERRORS, Token, connect
 
@@ -65,8 +65,9 @@ class Reaper:
         count = 0
         poisoned = Poisoned(f"the worker process died {POISON_AFTER} times while it ran this message").record()
         while True:
-            tokens = await self._store.reap(poisoned, _MOST)
+            tokens, failed = await self._store.reap(poisoned, _MOST)
             count += await self._publish(tokens)
+            await self._queue.publisher.announce(failed, Status.FAILED)
             if len(tokens) < _MOST:
                 break
         for index in [*range(MAX_PRIORITY, MIN_PRIORITY - 1, -1), QUARANTINE]:
@@ -112,5 +113,3 @@ class Reaper:
                 key = list_name(HIGH_PRIORITY, 0)
                 await self._redis().lmove(key, key, "LEFT", "RIGHT")  # type: ignore[misc]  # as above
         return len(ids)
-
-

@@ -22,9 +22,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tq.errors import InvalidSettings
 
-_UNPREFIXED = frozenset(
-    {"redis_host", "redis_port", "redis_db", "redis_password", "openai_api_key", "openai_base_url"}
-)
+_UNPREFIXED = frozenset({"redis_host", "redis_port", "redis_db", "redis_password", "openai_api_key", "openai_base_url"})
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
 #: sun_path holds 104 bytes on macOS and 108 on Linux, terminating NUL included.
@@ -95,6 +93,7 @@ class Settings(BaseSettings):
     retry_max_delay: Duration = Field(600.0, gt=0, le=86_400)
     request_timeout: Duration = Field(120.0, gt=0, le=3600)
     lease: Duration = Field(45.0, ge=1, le=3600)
+    grace: Duration = Field(30.0, ge=0, le=3600)
     result_ttl: Duration = Field(7 * 86_400.0, ge=1, le=10 * 365 * 86_400)
     max_wait: Duration = Field(60.0, gt=0, le=7 * 86_400)
     max_queued: int = Field(100_000, ge=1, le=100_000_000)
@@ -135,7 +134,9 @@ class Settings(BaseSettings):
         if self.redis_password is not None and self.redis_url is None and self.embedded:
             raise ValueError("REDIS_PASSWORD is set, but neither REDIS_HOST nor REDIS_PORT says which Redis it is for")
         if self.retry_base > self.retry_max_delay:
-            raise ValueError("TQ_RETRY_BASE is above TQ_RETRY_MAX_DELAY: the first retry would wait longer than any may")
+            raise ValueError(
+                "TQ_RETRY_BASE is above TQ_RETRY_MAX_DELAY: the first retry would wait longer than any may"
+            )
         if not is_loopback(self.api_host) and not self.api_tokens:
             raise ValueError(
                 f"TQ_API_HOST={self.api_host} lets other machines in, but TQ_API_TOKEN is not set; set a token or use 127.0.0.1"

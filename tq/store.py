@@ -367,10 +367,13 @@ class Store:
         """Whether this process reaps now; the lock only saves work, nothing depends on it."""
         return bool(await self._call("SET", f"{PREFIX}reaper", owner, "NX", "PX", int(seconds * 1000)))
 
-    async def reap(self, poisoned: ErrorRecord, most: int = _BATCH) -> list[Token]:
-        """One round of ``reap.lua``; the tokens to publish. As many as ``most``: call again."""
-        flat = await self._script("reap", most, self._ttl, json.dumps(poisoned), QUARANTINE_AFTER, POISON_AFTER)
-        return _tokens(flat)
+    async def reap(self, poisoned: ErrorRecord, most: int = _BATCH) -> tuple[list[Token], list[str]]:
+        """One round of ``reap.lua``: tokens to publish, and ids that failed as poison.
+
+        When there are as many tokens as ``most``, more may be due: call again.
+        """
+        flat, failed = await self._script("reap", most, self._ttl, json.dumps(poisoned), QUARANTINE_AFTER, POISON_AFTER)
+        return _tokens(flat), list(failed)
 
     async def missing(self, index: int | str, *, tail: str | None, grace: float) -> list[Token]:
         """Queued messages of one index whose token is lost; ``tail`` is the id next to be popped."""

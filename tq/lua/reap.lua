@@ -1,8 +1,8 @@
 -- What time alone brings about: expired leases, due retries, records past their TTL, silent workers.
 -- ARGV: most of each kind, TTL in ms, error as JSON for a poisoned message, crashes that quarantine, that fail
--- -> flat list of id, queue ('' = by priority), priority to be published
+-- -> {flat list of id, queue ('' = by priority), priority to be published; ids that failed as poison}
 local most, ttl = tonumber(ARGV[1]), tonumber(ARGV[2])
-local publish = {}
+local publish, poisoned = {}, {}
 local function add(id, m)
   publish[#publish + 1] = id
   publish[#publish + 1] = m.queue or ''
@@ -21,6 +21,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'leases', '-inf', now, 'LIM
     if m.crashes >= tonumber(ARGV[5]) then
       redis.call('HSET', key, 'error', ARGV[3])
       move(id, m, 'failed', { ttl = ttl, info = 'poison' })
+      poisoned[#poisoned + 1] = id
     else
       if m.crashes >= tonumber(ARGV[4]) then
         m.queue = QUARANTINE
@@ -52,4 +53,4 @@ for _, name in ipairs(redis.call('ZRANGEBYSCORE', P .. 'workers:seen', '-inf', n
   redis.call('ZREM', P .. 'workers:seen', name)
   redis.call('HDEL', P .. 'workers', name)
 end
-return publish
+return { publish, poisoned }

@@ -10,10 +10,10 @@ local function depth(index)
 end
 for priority = 10, 0, -1 do depth(priority) end
 depth(QUARANTINE)
-local seen = redis.call('ZRANGE', P .. 'workers:seen', '(' .. now, '+inf', 'BYSCORE')
-for _, name in ipairs(seen) do
-  local info = redis.call('HGET', P .. 'workers', name)
-  if info then out.workers[#out.workers + 1] = info end
+local seen = redis.call('ZRANGE', P .. 'workers:seen', '(' .. now, '+inf', 'BYSCORE', 'WITHSCORES')
+for i = 1, #seen, 2 do
+  local info = redis.call('HGET', P .. 'workers', seen[i])
+  if info then out.workers[#out.workers + 1] = { info, tonumber(seen[i + 1]) } end
 end
 -- The six full windows before this one: a minute.
 local window = math.floor(now / RATE_WINDOW)

@@ -1,0 +1,360 @@
+"""The attempts that run in this process: claim, translate, settle, and the heartbeat that keeps them.
+
+An attempt owns its message for as long as its lease is prolonged. The heartbeat runs on a thread and
+a loop of its own, so that a busy process does not lose its leases; what it learns (cancelled, taken
+over) aborts the attempt at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, Final
+
+from tq.errors import (
+    AttemptCancelled,
+    AttemptError,
+    AttemptLost,
+    AttemptReleased,
+    TqError,
+    UnexpectedError,
+)
+from tq.messages import Message, Status
+from tq.providers import Job
+from tq.queue import TranslationQueue, illegal
+from tq.retry import GiveUp, RetryPolicy, decide
+from tq.settings import Settings
+from tq.store import Claim, Store
+from tq.translation import Translation, Translator
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two tries to reach the store, at first and at most.
+_PAUSE: Final = 0.2
+_LONGEST_PAUSE: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """How an attempt ended: the status that the store has now, and why it is not ``completed``.
+
+    ``status`` is None when the attempt left no mark: its token was stale, or the message was taken
+    over, cancelled or put back meanwhile.
+    """
+
+    status: Status | None
+    error: TqError | None = None
+    delay: float = 0.0
+
+
+class _Attempt:
+    """One run of one message, on this process's loop."""
+
+    def __init__(self, claim: Claim, task: asyncio.Task[Any]) -> None:
+        self.claim = claim
+        self.began = time.monotonic()
+        self.why_aborted: TqError | None = None
+        self._task = task
+        self._settling = False
+
+    def abort(self, why: TqError) -> None:
+        """Stop it, unless its outcome is on its way to the store. Callable from any thread."""
+
+        def cancel() -> None:
+            if not self._settling:
+                self.why_aborted = self.why_aborted or why
+                self._task.cancel()
+
+        self._task.get_loop().call_soon_threadsafe(cancel)
+
+    def settle(self) -> float:
+        """From now on it is not aborted any more; returns the seconds it took."""
+        self._settling = True
+        return time.monotonic() - self.began
+
+
+class Attempts:
+    """Runs messages for one process; belongs to the loop of its queue.
+
+    Args:
+        queue: where the messages are.
+        name: the process, for claims, heartbeats and the list of workers.
+    """
+
+    def __init__(self, queue: TranslationQueue, name: str) -> None:
+        self._queue = queue
+        self._settings = queue.settings
+        self._name = name
+        self._translator = Translator(self._settings)
+        self._policy = RetryPolicy(
+            self._settings.max_retries, self._settings.retry_base, self._settings.retry_max_delay
+        )
+        self._running: dict[str, _Attempt] = {}
+        self._numbers = count()
+        self._heart = Heart(self._settings, name, self._leases, self._abort)
+
+    @property
+    def running(self) -> int:
+        """How many attempts run in this process now."""
+        return len(self._running)
+
+    @property
+    def heart(self) -> Heart:
+        """The heartbeat; it starts by itself with the first attempt."""
+        return self._heart
+
+    async def aclose(self) -> None:
+        """Stop the heartbeat and close the providers' connections."""
+        self._heart.stop()
+        await self._translator.aclose()
+
+    # -- one attempt -------------------------------------------------------------------------------
+
+    async def perform(self, message_id: str) -> Settled:
+        """Claim a message, translate it, record the outcome. Never raises for what the provider does."""
+        claim = await self._claim(message_id)
+        return Settled(None) if claim is None else await self._run(claim)
+
+    async def process(self, message_id: str | None = None) -> Message | None:
+        """Translate one message here and now: the one named, or the next (None: nothing waits).
+
+        Raises:
+            UnknownMessage: the id does not exist.
+            IllegalTransition: the message named is not queued.
+        """
+        while True:
+            wanted = message_id or await self._queue.store.next_id()
+            if wanted is None:
+                return None
+            message = await self._queue.get(wanted)
+            claim = await self._queue.store.claim(wanted, self._owner()) if message.status is Status.QUEUED else None
+            if claim is not None:
+                await self._run(claim)
+                return await self._queue.get(wanted)
+            if message_id is not None:
+                message = await self._queue.get(wanted)
+                raise illegal(wanted, message.status, Status.RUNNING)
+
+    async def _claim(self, message_id: str) -> Claim | None:
+        try:
+            return await self._queue.store.claim(message_id, self._owner())
+        except TqError as error:
+            # The token is spent; the reaper sees that the message is still queued and wakes us again.
+            logger.warning("%s was not claimed: %s", message_id, error)
+            return None
+
+    def _owner(self) -> str:
+        return f"{self._name}#{next(self._numbers)}"
+
+    async def _run(self, claim: Claim) -> Settled:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("an attempt runs in an asyncio task")
+        message = claim.message
+        attempt = self._running[message.message_id] = _Attempt(claim, task)
+        self._heart.start()
+        logger.info("%s %s p%d started", message.message_id, message.languages, message.priority)
+        try:
+            outcome = await self._translate(attempt)
+            return await self._settle(attempt, outcome)
+        finally:
+            if self._running.get(message.message_id) is attempt:
+                del self._running[message.message_id]
+
+    async def _translate(self, attempt: _Attempt) -> Translation | TqError:
+        message = attempt.claim.message
+        try:
+            return await self._translator.translate(
+                Job(
+                    content=message.content,
+                    target_language=str(message.metadata["target_language"]),
+                    source_language=_text(message.metadata.get("source_language")),
+                    domain=_text(message.metadata.get("domain")),
+                    model=message.model_name or self._settings.model,
+                    api_key=self._queue.unseal(attempt.claim),
+                    correction=attempt.claim.last_error,
+                )
+            )
+        except AttemptError as error:
+            return error
+        except asyncio.CancelledError:
+            # Ours to end, whoever cancelled: by the heartbeat with a reason, else this process stops.
+            if task := asyncio.current_task():
+                task.uncancel()
+            return attempt.why_aborted or AttemptReleased("this worker stops")
+        except Exception as error:  # noqa: BLE001 - a defect must not leave the message running for ever
+            logger.exception("%s: %s", message.message_id, type(error).__name__, exc_info=False)
+            return UnexpectedError(f"an unexpected {type(error).__name__} in tq or a library")
+
+    async def _settle(self, attempt: _Attempt, outcome: Translation | TqError) -> Settled:
+        claim, seconds = attempt.claim, attempt.settle()
+        message_id = claim.message.message_id
+        if isinstance(outcome, AttemptLost | AttemptCancelled):
+            logger.info("%s %s", message_id, outcome)
+            return Settled(None, outcome)
+        if isinstance(outcome, AttemptReleased):
+            await self._queue.release(claim)
+            logger.info("%s put back: %s", message_id, outcome)
+            return Settled(None, outcome)
+        if isinstance(outcome, Translation):
+            settled, fields, tokens, info = _completed(outcome)
+        else:
+            settled, fields, tokens, info = self._failed(claim, outcome)
+        applied = await self._until_stored(
+            lambda: self._queue.store.settle(
+                message_id,
+                claim.epoch,
+                settled.status or Status.FAILED,
+                fields=fields,
+                delay=settled.delay,
+                info=info,
+                tokens=tokens,
+                retried=settled.status is Status.RETRYING,
+            )
+        )
+        if not applied:
+            logger.warning("%s was taken over by another worker; this outcome is void", message_id)
+            return Settled(None, AttemptLost("another attempt owns the message"))
+        logger.log(*_log_line(message_id, settled, seconds, tokens))
+        return settled
+
+    def _failed(self, claim: Claim, error: TqError) -> tuple[Settled, dict[str, str], tuple[int, int], str]:
+        provider = self._translator.provider_for(claim.sealed or None)
+        fields = {"error": json.dumps(error.record()), "provider": provider}
+        tokens = getattr(error, "usage", None) or (0, 0)
+        decision = decide(error, claim.retries, self._policy, random.uniform)
+        if isinstance(decision, GiveUp):
+            return Settled(Status.FAILED, error), fields, tokens, error.type
+        return Settled(Status.RETRYING, error, decision.seconds), fields, tokens, error.type
+
+    async def _until_stored(self, store: Callable[[], Any]) -> bool:
+        """Keep trying: what was found is paid for, and the fence decides whether it still counts."""
+        pause = _PAUSE
+        while True:
+            try:
+                return bool(await store())
+            except TqError as error:
+                logger.warning("an outcome waits for the store: %s", error)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    # -- what the heartbeat asks and says ----------------------------------------------------------
+
+    def _leases(self) -> list[tuple[str, int]]:
+        return [(message_id, attempt.claim.epoch) for message_id, attempt in list(self._running.items())]
+
+    def _abort(self, message_id: str, epoch: int, status: str) -> None:
+        attempt = self._running.get(message_id)
+        if attempt is not None and attempt.claim.epoch == epoch:
+            attempt.abort(
+                AttemptCancelled("cancelled while it ran")
+                if status == Status.CANCELLED
+                else AttemptLost("taken over: the message is someone else's now")
+            )
+
+
+class Heart:
+    """A thread that prolongs this process's leases every TQ_LEASE / 3, and says that it lives.
+
+    Args:
+        settings: for the store and the lease.
+        name: of the process.
+        leases: what runs now, as (id, epoch).
+        on_lost: called with id, epoch and the status found, for each that is not ours any more.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        name: str,
+        leases: Callable[[], list[tuple[str, int]]],
+        on_lost: Callable[[str, int, str], None],
+    ) -> None:
+        self._settings = settings
+        self._name = name
+        self._leases = leases
+        self._on_lost = on_lost
+        self._describe: Callable[[], dict[str, Any]] | None = None
+        self._stopping = False
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin, if it does not beat yet."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=lambda: asyncio.run(self._beat()), name="tq-heart", daemon=True)
+            self._thread.start()
+
+    def announce(self, describe: Callable[[], dict[str, Any]]) -> None:
+        """Put this process into the list of live workers; ``describe`` makes a ``WorkerInfo`` but for its time."""
+        self._describe = describe
+        self.start()
+        self._wake.set()
+
+    def unlist(self) -> None:
+        """Leave the list of live workers, but keep the leases: this process takes nothing new."""
+        self._describe = None
+        self._wake.set()
+
+    def stop(self) -> None:
+        """End; waits a moment for the last beat."""
+        self._stopping = True
+        self.unlist()
+        if self._thread is not None:
+            self._thread.join(timeout=5)
+
+    async def _beat(self) -> None:
+        store = Store(self._settings.store_url, result_ttl=self._settings.result_ttl, lease=self._settings.lease)
+        interval, down, listed = self._settings.lease / 3, False, False
+        while True:
+            stopping, describe, leases = self._stopping, self._describe, self._leases()
+            lost: dict[str, str] = {}
+            try:
+                if listed and describe is None:
+                    await store.forget_worker(self._name)
+                lost = await store.heartbeat(self._name if describe else "", describe() if describe else {}, leases)
+                down, listed = False, describe is not None
+            except TqError as error:
+                if not down:
+                    logger.warning("no heartbeat: %s", error)
+                down = True
+            for message_id, epoch in leases:
+                if message_id in lost:
+                    self._on_lost(message_id, epoch, lost[message_id])
+            if stopping:
+                break
+            await asyncio.to_thread(self._wake.wait, min(interval, 1.0) if down else interval)
+            self._wake.clear()
+        await store.aclose()
+
+
+def _completed(outcome: Translation) -> tuple[Settled, dict[str, str], tuple[int, int], str]:
+    fields = {
+        "translation": outcome.text,
+        "warnings": json.dumps(list(outcome.warnings)) if outcome.warnings else "",
+        "provider": outcome.provider,
+        "error": "",
+    }
+    tokens = (outcome.prompt_tokens, outcome.completion_tokens)
+    return Settled(Status.COMPLETED), fields, tokens, outcome.provider
+
+
+def _log_line(message_id: str, settled: Settled, seconds: float, tokens: tuple[int, int]) -> tuple[Any, ...]:
+    if settled.status is Status.COMPLETED:
+        return logging.INFO, "%s completed %.1fs, %d tokens", message_id, seconds, sum(tokens)
+    error = settled.error
+    kind = error.type if error else ""
+    if settled.status is Status.RETRYING:
+        return logging.INFO, "%s retrying in %.1fs: %s, %s", message_id, settled.delay, kind, error
+    return logging.WARNING, "%s failed: %s, %s", message_id, kind, error
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None

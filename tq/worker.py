@@ -1,0 +1,247 @@
+"""The worker process: options, and what runs beside Celery's consumer.
+
+Three steps join Celery's own blueprint, so that a plain ``celery -A tq worker`` has them too: which
+queues may be popped (``Slots``), and the heartbeat and the reaper (``Housekeeping``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+import threading
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Final
+
+from celery import bootsteps, signals
+from celery.platforms import SecurityWarning
+from celery.worker import state
+
+from tq import __version__
+from tq.celery import app
+from tq.messages import DEFAULT, HIGH_PRIORITY, QUARANTINE, QUEUES
+from tq.pool import TaskPool
+from tq.queue import TranslationQueue
+from tq.reaper import Reaper
+from tq.settings import Settings, get_settings
+from tq.tasks import attempts, process_name
+
+logger = logging.getLogger(__name__)
+
+#: One slot in so many is kept for high_priority, from this many slots up, and at most this many.
+_RESERVE: Final = 20
+_RESERVE_FROM: Final = 4
+_RESERVE_MOST: Final = 20
+
+
+def reserved_slots(slots: int) -> int:
+    """How many slots default messages may not take, so that an urgent one never waits for all of them."""
+    return 0 if slots < _RESERVE_FROM else min(_RESERVE_MOST, max(1, slots // _RESERVE))
+
+
+class QueueOrder:
+    """Which queues a worker asks Redis for next, and in which order: kombu's queue cycle.
+
+    Strict by priority; ``default`` only while slots beyond the reserve are free, ``quarantine`` only
+    while none of it runs here.
+
+    Args:
+        channel: the kombu channel that the worker consumes from.
+        slots: messages in flight at most.
+    """
+
+    def __init__(self, channel: Any, slots: int) -> None:
+        self._channel = channel
+        self._limits = {DEFAULT: slots - reserved_slots(slots), QUARANTINE: 1}
+        self._held: dict[str, str] = {}
+        self._count: Counter[str] = Counter()
+        self._queues: list[str] = []
+        self._left_out = False
+        self._connection: tuple[Any, int] | None = None
+        self._count_tokens()
+
+    # What kombu calls on a queue cycle.
+
+    def update(self, queues: Sequence[str]) -> None:
+        """The queues consumed from have changed."""
+        order = {HIGH_PRIORITY: 0, DEFAULT: 1}
+        self._queues = sorted(queues, key=lambda name: (order.get(name, 2), name))
+
+    def consume(self, n: int) -> list[str]:
+        """The queues of the next BRPOP."""
+        allowed = [name for name in self._queues if self._free(name)]
+        self._left_out = len(allowed) < len(self._queues)
+        if self._left_out:
+            self._remember_connection()
+        return allowed[:n]
+
+    def rotate(self, last_used: str) -> None:
+        """Nothing: the order is by priority, not by turns."""
+
+    # How many tokens of each queue are held: popped and not acknowledged.
+
+    def _free(self, queue: str) -> bool:
+        return self._count[queue] < self._limits.get(queue, sys.maxsize)
+
+    def _count_tokens(self) -> None:
+        qos = self._channel.qos
+        append, ack, reject = qos.append, qos.ack, qos.reject
+
+        def counted_append(message: Any, tag: str) -> None:
+            queue = message.delivery_info["routing_key"]
+            append(message, tag)
+            self._held[tag] = queue
+            self._count[queue] += 1
+
+        def counted_ack(tag: str) -> None:
+            ack(tag)
+            self._release(tag)
+
+        def counted_reject(tag: str, requeue: bool = False) -> None:  # noqa: FBT001, FBT002 - kombu's signature
+            reject(tag, requeue=requeue)
+            self._release(tag)
+
+        qos.append, qos.ack, qos.reject = counted_append, counted_ack, counted_reject
+
+    def _release(self, tag: str) -> None:
+        queue = self._held.pop(tag, None)
+        if queue is None:
+            return
+        self._count[queue] -= 1
+        if self._left_out and self._free(queue):
+            self._interrupt_pop()
+
+    # A BRPOP that leaves a queue out would go on waiting for up to a second after that queue may be
+    # asked for again: end it from another connection, so that the next one asks for all.
+
+    def _remember_connection(self) -> None:
+        connection = self._channel.client.connection
+        if self._connection is None or self._connection[0] is not connection._sock:  # noqa: SLF001 - identifies a reconnect
+            connection.send_command("CLIENT", "ID")
+            self._connection = (connection._sock, int(connection.read_response()))  # noqa: SLF001 - as above
+
+    def _interrupt_pop(self) -> None:
+        self._left_out = False
+        if self._connection is not None and self._channel._in_poll:  # noqa: SLF001 - is a BRPOP under way?
+            with self._channel.conn_or_acquire() as client:
+                client.client_unblock(self._connection[1])
+
+
+class Slots(bootsteps.StartStopStep):  # type: ignore[misc]  # celery has no types
+    """Puts ``QueueOrder`` in charge, and consumes from the quarantine whatever ``-Q`` says."""
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def start(self, consumer: Any) -> None:
+        """Called for every new connection to the broker."""
+        channel = consumer.task_consumer.channel
+        if hasattr(channel, "_queue_cycle"):
+            channel._queue_cycle = QueueOrder(channel, consumer.initial_prefetch_count)  # noqa: SLF001 - kombu has no setter
+        consumer.add_task_queue(QUARANTINE)
+        if hasattr(channel, "_queue_cycle"):
+            channel._update_queue_cycle()  # noqa: SLF001 - tells it the queues
+
+
+class Housekeeping(bootsteps.StartStopStep):  # type: ignore[misc]  # celery has no types
+    """Heartbeat and reaper of a worker, from its first connection to its end."""
+
+    requires = (Slots,)
+
+    def __init__(self, consumer: Any, **options: Any) -> None:
+        self._reaper: threading.Thread | None = None
+        super().__init__(consumer, **options)
+
+    def start(self, consumer: Any) -> None:
+        """From now on this worker is listed as alive."""
+        slots = consumer.initial_prefetch_count
+        provider = get_settings().provider_name
+
+        def describe() -> dict[str, Any]:
+            return {
+                "name": process_name(),
+                "version": __version__,
+                "provider": provider,
+                "slots": slots,
+                "running": len(state.active_requests),
+            }
+
+        attempts.get().heart.announce(describe)
+        if self._reaper is None:
+            self._reaper = threading.Thread(target=lambda: asyncio.run(_reap()), name="tq-reaper", daemon=True)
+            self._reaper.start()
+
+    def stop(self, consumer: Any) -> None:  # noqa: ARG002 - celery's signature
+        """It takes nothing new: a drain begins, or the broker is gone. Leases are kept."""
+        attempts.get().heart.unlist()
+
+
+async def _reap() -> None:
+    await Reaper(TranslationQueue(), process_name()).run()
+
+
+app.steps["consumer"].update({Slots, Housekeeping})
+
+
+@signals.worker_shutdown.connect  # type: ignore[untyped-decorator]  # celery has no types
+def _stop_heart(**_: Any) -> None:
+    attempts.get().heart.stop()
+
+
+@signals.celeryd_init.connect  # type: ignore[untyped-decorator]  # celery has no types
+def _default_concurrency(options: dict[str, Any], conf: Any, **_: Any) -> None:
+    # Celery's own default is the number of cores, which suits processes and not coroutines.
+    pool = options.get("pool_cls") or options.get("pool")
+    if pool in (None, TaskPool) and not options.get("concurrency"):
+        conf.worker_concurrency = get_settings().concurrency
+
+
+# -- tq worker -------------------------------------------------------------------------------------
+
+
+def run(
+    settings: Settings,
+    *,
+    concurrency: int | None = None,
+    queues: str | None = None,
+    pool: str | None = None,
+    loglevel: str = "INFO",
+) -> int:
+    """Run a worker in the foreground until it is stopped; returns the exit code.
+
+    Args:
+        settings: TQ_CONCURRENCY when ``concurrency`` is None.
+        concurrency: messages in flight.
+        queues: comma separated; both when None.
+        pool: another pool of Celery's (``solo``, ``threads``, ``prefork``); tq's own when None.
+        loglevel: of the log on stderr.
+    """
+    set_up_logging(loglevel)
+    # Meant for pickle, which tq does not accept; in a container everyone is root.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
+    argv = ["worker", "--queues", queues or ",".join(QUEUES), "--hostname", f"tq-{os.getpid()}@%h"]
+    argv += ["--concurrency", str(concurrency or settings.concurrency), "--loglevel", loglevel]
+    # Both only serve features that the store replaces (revokes, leader election), and delay the start.
+    argv += ["--without-gossip", "--without-mingle"]
+    if pool:
+        argv += ["--pool", pool]
+    try:
+        app.worker_main(argv)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
+
+
+def set_up_logging(loglevel: str) -> None:
+    """One line a message on stderr; Celery's own lines only from WARNING up."""
+
+    def configure(**_: Any) -> None:
+        logging.basicConfig(level=loglevel, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True)
+        for name in ("celery", "kombu", "amqp", "httpx", "openai"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        # Every failure is in tq's own line already; Celery would repeat it with a traceback.
+        logging.getLogger("celery.app.trace").setLevel(logging.CRITICAL)
+
+    signals.setup_logging.connect(configure, weak=False)

@@ -189,8 +189,8 @@ class Attempts:
             if task := asyncio.current_task():
                 task.uncancel()
             return attempt.why_aborted or AttemptReleased("this worker stops")
-        except Exception as error:  # noqa: BLE001 - a defect must not leave the message running for ever
-            logger.exception("%s: %s", message.message_id, type(error).__name__, exc_info=False)
+        except Exception as error:
+            logger.error("%s: %s", message.message_id, type(error).__name__)  # noqa: TRY400 - no traceback: it may hold text
             return UnexpectedError(f"an unexpected {type(error).__name__} in tq or a library")
 
     async def _settle(self, attempt: _Attempt, outcome: Translation | TqError) -> Settled:

@@ -6,70 +6,82 @@ broker. Synchronous: it steps through the portal.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+import builtins
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
 
-from tq.errors import ErrorRecord, TqError
+from tq.backend import Backend, Changes
+from tq.errors import ErrorRecord, TqError, Unreachable
 from tq.messages import Change, Message, Stats, Status, Submission
 from tq.portal import get_portal
 from tq.queue import TranslationQueue
 from tq.settings import Settings
 
+T = TypeVar("T")
 
-class LocalClient:
+
+class LocalClient(Backend):
     """The queue, for synchronous callers. Use as a context manager, or call ``close``."""
 
     def __init__(self, settings: Settings | None = None) -> None:
         self._portal = get_portal()
         self._queue = TranslationQueue(settings)
 
-    def __enter__(self) -> LocalClient:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine of the queue's and wait for it; says so when it is the stack that is missing."""
+        try:
+            return self._portal.call(coroutine)
+        except Unreachable:
+            settings = self._queue.settings
+            if not settings.embedded:
+                raise
+            raise Unreachable(
+                "nothing to talk to",
+                why=f"no stack runs on {settings.data_dir} and REDIS_HOST is not set",
+                fix="start one with `tq up`, or set REDIS_HOST or TQ_URL",
+            ) from None
 
     def close(self) -> None:
         """Publish what is due and close the connections."""
         self._portal.call(self._queue.aclose())
 
-    def submit(self, submission: Submission, idempotency_key: str | None = None) -> Message:
-        """See ``TranslationQueue.submit``; returns when a worker has been woken too."""
+    def _submit(self, submission: Submission, idempotency_key: str | None) -> Message:
+        """Returns when a worker has been woken too."""
 
         async def submit() -> Message:
             message = await self._queue.submit(submission, idempotency_key)
             await self._queue.publisher.flush()
             return message
 
-        return self._portal.call(submit())
+        return self.call(submit())
 
-    def submit_many(self, submissions: Sequence[Submission | TqError]) -> list[Message | TqError]:
+    def submit_many(self, submissions: Sequence[Submission | TqError]) -> builtins.list[Message | TqError]:
         """See ``TranslationQueue.submit_many``."""
 
-        async def submit() -> list[Message | TqError]:
+        async def submit() -> builtins.list[Message | TqError]:
             results = await self._queue.submit_many(submissions)
             await self._queue.publisher.flush()
             return results
 
-        return self._portal.call(submit())
+        return self.call(submit())
 
     def get(self, message_id: str) -> Message:
         """See ``TranslationQueue.get``."""
-        return self._portal.call(self._queue.get(message_id))
+        return self.call(self._queue.get(message_id))
 
     def list(
         self, status: Status | None = None, *, limit: int = 50, cursor: str | None = None
-    ) -> tuple[list[Message], str | None]:
+    ) -> tuple[builtins.list[Message], str | None]:
         """See ``TranslationQueue.list``."""
-        return self._portal.call(self._queue.list(status, limit=limit, cursor=cursor))
+        return self.call(self._queue.list(status, limit=limit, cursor=cursor))
 
     def next(self) -> Message | None:
         """See ``TranslationQueue.next``."""
-        return self._portal.call(self._queue.next())
+        return self.call(self._queue.next())
 
     def cancel(self, message_id: str) -> Message:
         """See ``TranslationQueue.cancel``."""
-        return self._portal.call(self._queue.cancel(message_id))
+        return self.call(self._queue.cancel(message_id))
 
     def retry(self, message_id: str, api_key: str | None = None) -> Message:
         """See ``TranslationQueue.retry``; returns when a worker has been woken too."""
@@ -79,7 +91,7 @@ class LocalClient:
             await self._queue.publisher.flush()
             return message
 
-        return self._portal.call(retry())
+        return self.call(retry())
 
     def set_status(
         self, message_id: str, status: Status, *, translation: str | None = None, error: str | ErrorRecord | None = None
@@ -91,31 +103,35 @@ class LocalClient:
             await self._queue.publisher.flush()
             return message
 
-        return self._portal.call(set_status())
+        return self.call(set_status())
 
     def stats(self) -> Stats:
         """See ``TranslationQueue.stats``."""
-        return self._portal.call(self._queue.stats())
+        return self.call(self._queue.stats())
 
-    def wait(self, message_id: str, timeout: float | None = None) -> Message:
-        """See ``TranslationQueue.wait``."""
-        return self._portal.call(self._queue.wait(message_id, timeout))
-
-    def changes(self, after: str | None = None, *, block: float = 1.0) -> Iterator[list[Change]]:
-        """See ``TranslationQueue.changes``: batches for ever, an empty one for each quiet ``block`` seconds."""
-        stream = self._queue.changes(after, block=block)
-
-        async def step() -> list[Change]:
-            return await anext(stream)
-
-        while True:
-            yield self._portal.call(step())
+    def changes(self, after: str | None = None, *, block: float = 1.0) -> Changes:
+        """Changes after a cursor (None: from now on); a round without any takes ``block`` seconds."""
+        return _StreamOfStore(self, self._queue, after or self.call(self._queue.store.newest_cursor()), block)
 
     def health(self) -> dict[str, Any]:
-        """The version of this library, and that Redis answers.
+        """That Redis answers.
 
         Raises:
             Unreachable: it does not.
         """
-        self._portal.call(self._queue.store.ping())
+        self.call(self._queue.store.ping())
         return {"status": "ok"}
+
+
+class _StreamOfStore(Changes):
+    def __init__(self, client: LocalClient, queue: TranslationQueue, cursor: str, block: float) -> None:
+        self._client = client
+        self._store = queue.store
+        self._cursor = cursor
+        self._block = block
+
+    def __next__(self) -> builtins.list[Change]:
+        batch = self._client.call(self._store.changes(self._cursor, block=self._block))
+        if batch:
+            self._cursor = batch[-1].cursor
+        return batch

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final
 
-import langcodes
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -22,7 +21,8 @@ from pydantic import (
     field_validator,
 )
 
-from tq.errors import FieldError, InvalidMessage
+from tq.errors import FieldError, InvalidMessage, WaitTimeout
+from tq.languages import check_language
 
 # -- states ----------------------------------------------------------------------------------------
 
@@ -99,7 +99,6 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~:@+=-]{0,127}", re.ASCII)
 _RESERVED_IDS: Final = frozenset({"next", "process", "batch"})
 _MAX_METADATA_KEYS: Final = 64
 _MAX_METADATA_BYTES: Final = 16 * 1024
-_NOT_A_LANGUAGE: Final = frozenset({"und", "mul", "mis", "zxx"})
 
 
 def check_message_id(value: str) -> str:
@@ -112,17 +111,6 @@ def check_message_id(value: str) -> str:
         raise ValueError("an id has 1 to 128 characters: letters, digits, and . _ ~ : @ + = - after the first")
     if value in _RESERVED_IDS:
         raise ValueError(f"{value!r} is a word of the API's paths")
-    return value
-
-
-def check_language(value: str) -> str:
-    """A BCP 47 tag whose parts are registered (``fr``, ``pt-BR``, ``zh-Hans``), returned as given.
-
-    Raises:
-        ValueError: it is not.
-    """
-    if len(value) > 64 or not langcodes.tag_is_valid(value) or value.lower() in _NOT_A_LANGUAGE:
-        raise ValueError("not a known language tag; use BCP 47, for example fr, pt-BR or zh-Hans")
     return value
 
 
@@ -142,8 +130,16 @@ def _check_line(value: str) -> str:
     return _check_text(value)
 
 
+def _check_key(value: SecretStr) -> SecretStr:
+    key = value.get_secret_value()
+    if not 1 <= len(key) <= 512 or not all("!" <= char <= "~" for char in key):
+        raise ValueError("must be 1 to 512 printable ASCII characters without spaces")
+    return value
+
+
 Text = Annotated[str, AfterValidator(_check_text)]
 Line = Annotated[str, AfterValidator(_check_line), Field(min_length=1, max_length=200)]
+ApiKey = Annotated[SecretStr, AfterValidator(_check_key)]
 
 
 class Submission(BaseModel):
@@ -153,7 +149,7 @@ class Submission(BaseModel):
 
     content: Text = Field(description="The text to translate: not empty, at most TQ_MAX_CONTENT bytes of UTF-8.")
     model_name: Line | None = Field(None, description="The model; TQ_MODEL when absent.")
-    api_key: SecretStr | None = Field(
+    api_key: ApiKey | None = Field(
         None, description="A key for this message alone; stored sealed, deleted when the message ends, never shown."
     )
     priority: int = Field(0, ge=MIN_PRIORITY, le=MAX_PRIORITY, description="10 is the most urgent.")
@@ -168,15 +164,6 @@ class Submission(BaseModel):
     def _not_blank(cls, value: str) -> str:
         if not value.strip():
             raise ValueError("must not be empty or only white space: there is nothing to translate")
-        return value
-
-    @field_validator("api_key")
-    @classmethod
-    def _plausible_key(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
-            key = value.get_secret_value()
-            if not 1 <= len(key) <= 512 or not all("!" <= char <= "~" for char in key):
-                raise ValueError("must be 1 to 512 printable ASCII characters without spaces")
         return value
 
     @field_validator("message_id")
@@ -372,6 +359,14 @@ class Stats(BaseModel):
     retries_pending: int
     workers: list[WorkerInfo]
     throughput: dict[str, float] = Field(description="completed and failed a minute; attempts a minute")
+
+
+def wait_timeout(message: Message, timeout: float | None) -> WaitTimeout:
+    """What a caller hears whose patience ran out."""
+    return WaitTimeout(
+        f"message {message.message_id} is still {message.status} after {timeout or 0:g} s",
+        fix="it goes on: ask again with `tq status`",
+    )
 
 
 def utc(milliseconds: int) -> datetime:

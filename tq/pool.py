@@ -122,7 +122,7 @@ class TaskPool(BasePool):
         try:
             result = await _drive(target, args, kwargs)
         except BaseException as error:  # noqa: BLE001 - a tracer that fails must not take the loop along
-            logger.error("a task's tracer failed: %s", type(error).__name__)
+            logger.error("a tracer failed: %s", type(error).__name__)  # noqa: TRY400 - a traceback may hold text
             # Celery understands (failed, what, runtime) from its tracer.
             result = (1, ExceptionInfo(), 0.0)
         self._hand_over(callback, result)
@@ -177,7 +177,7 @@ class TaskPool(BasePool):
             for callback in self._hub._pop_ready():  # noqa: SLF001 - run_once() would also poll closed sockets
                 callback()
 
-    def terminate_job(self, pid: int, signal: int | None = None) -> None:  # noqa: ARG002 - Celery's signature
+    def terminate_job(self, pid: int, signal: int | None = None) -> None:
         """Refused: one process runs all tasks. Cancel the message instead."""
         raise NotImplementedError("tq's pool cannot kill one task; use `tq cancel ID`")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import builtins
 import hashlib
 import json
 import logging
@@ -32,7 +33,6 @@ from tq.errors import (
     ReportedError,
     TqError,
     UnknownMessage,
-    WaitTimeout,
 )
 from tq.messages import (
     QUARANTINE,
@@ -48,6 +48,7 @@ from tq.messages import (
     check_message_id,
     get_queue_for_priority,
     utc,
+    wait_timeout,
 )
 from tq.sealing import Sealer, load_sealer
 from tq.settings import Settings, get_settings
@@ -141,7 +142,7 @@ class TranslationQueue:
             return await self.get(known)
         raise self._refusal(outcome, known)
 
-    async def submit_many(self, submissions: Sequence[Submission | TqError]) -> list[Message | TqError]:
+    async def submit_many(self, submissions: Sequence[Submission | TqError]) -> builtins.list[Message | TqError]:
         """Submit several; one result each, in order: the message or why it was refused.
 
         An item that is an error already (it could not be parsed) is passed on in its place.
@@ -210,7 +211,7 @@ class TranslationQueue:
 
     async def list(
         self, status: Status | None = None, *, limit: int = 50, cursor: str | None = None
-    ) -> tuple[list[Message], str | None]:
+    ) -> tuple[builtins.list[Message], str | None]:
         """Messages, newest first, and the cursor of the page after (None: this was the last).
 
         Raises:
@@ -234,7 +235,7 @@ class TranslationQueue:
         """Depths, counts, workers and throughput, at one moment."""
         return _stats(await self.store.stats())
 
-    async def changes(self, after: str | None = None, *, block: float = 1.0) -> AsyncIterator[list[Change]]:
+    async def changes(self, after: str | None = None, *, block: float = 1.0) -> AsyncIterator[builtins.list[Change]]:
         """Batches of transitions after a cursor (None: from now on), for ever.
 
         A quiet round of ``block`` seconds yields an empty batch, so that a caller can look up.
@@ -245,7 +246,7 @@ class TranslationQueue:
             cursor = batch[-1].cursor if batch else cursor
             yield batch
 
-    async def wait(self, message_id: str, timeout: float | None = None) -> Message:
+    async def wait(self, message_id: str, timeout: float | None = None) -> Message:  # noqa: ASYNC109 - a verb of the contract
         """The message once it has ended.
 
         Raises:
@@ -443,14 +444,6 @@ def illegal(message_id: str, current: Status, wanted: Status) -> IllegalTransiti
     ways = ", ".join(TRANSITIONS[current]) or "nothing: it is final"
     return IllegalTransition(
         f"message {message_id!r} is {current} and cannot become {wanted}", why=f"from {current} it can become {ways}"
-    )
-
-
-def wait_timeout(message: Message, timeout: float | None) -> WaitTimeout:
-    """What a caller hears whose patience ran out."""
-    return WaitTimeout(
-        f"message {message.message_id} is still {message.status} after {timeout:g} s",
-        fix="it goes on: ask again with `tq status`",
     )
 
 

@@ -89,7 +89,7 @@ class Reaper:
         if not self._queue.publisher.is_redis:
             return await asyncio.to_thread(self._is_empty, queue), None
         step = priority_step(queue, 0 if isinstance(index, str) else index)
-        token = await self._redis().lindex(list_name(queue, step), -1)  # type: ignore[misc]  # redis-py types it as either
+        token = await self._redis().lindex(list_name(queue, step), -1)
         return True, json.loads(token)["headers"]["id"] if token else None
 
     def _redis(self) -> Redis:
@@ -111,5 +111,5 @@ class Reaper:
                 # From behind all that waits at this priority to the very front: what was pushed last
                 # is popped next. A token that slips in between is moved instead, which does no harm.
                 key = list_name(HIGH_PRIORITY, 0)
-                await self._redis().lmove(key, key, "LEFT", "RIGHT")  # type: ignore[misc]  # as above
+                await self._redis().lmove(key, key, "LEFT", "RIGHT")
         return len(ids)

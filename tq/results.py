@@ -95,7 +95,7 @@ class StoreBackend(BaseBackend):
         """Poll until the message has ended; five times as often as Celery does by default."""
         return super().wait_for(task_id, timeout=timeout, interval=min(interval, 0.1), **options)
 
-    def forget(self, task_id: str) -> None:  # noqa: ARG002 - Celery's signature
+    def forget(self, task_id: str) -> None:
         """Refused: a message is kept until TQ_RESULT_TTL after its end."""
         raise NotImplementedError("tq keeps its messages: they expire by TQ_RESULT_TTL")
 

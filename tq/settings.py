@@ -13,7 +13,7 @@ import os
 import tempfile
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import quote, unquote, urlsplit
 
 import platformdirs
@@ -21,6 +21,7 @@ from pydantic import BeforeValidator, ByteSize, Field, SecretStr, ValidationErro
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tq.errors import InvalidSettings
+from tq.languages import check_language
 
 _UNPREFIXED = frozenset({"redis_host", "redis_port", "redis_db", "redis_password", "openai_api_key", "openai_base_url"})
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
@@ -66,41 +67,56 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    redis_host: str | None = None
-    redis_port: int | None = Field(None, ge=1, le=65535)
-    redis_db: int = Field(0, ge=0, le=65535)
-    redis_password: SecretStr | None = None
-    redis_url: SecretStr | None = None
-    broker_url: SecretStr | None = None
-    data_dir: Path = Field(default_factory=lambda: Path(platformdirs.user_state_dir("tq", appauthor=False)))
+    redis_host: str | None = Field(None, description="host of the Redis to use; set, nothing is embedded")
+    redis_port: int | None = Field(None, ge=1, le=65535, description="its port (6379); set, nothing is embedded")
+    redis_db: int = Field(0, ge=0, le=65535, description="number of its database")
+    redis_password: SecretStr | None = Field(None, description="its password")
+    redis_url: SecretStr | None = Field(
+        None, description="the Redis to use, instead of the four: redis://, rediss://, redis+socket://, sentinel://"
+    )
+    broker_url: SecretStr | None = Field(
+        None, description="Celery's broker, if it is to be another one (amqp://…); the store stays on Redis"
+    )
+    data_dir: Path = Field(
+        default_factory=lambda: Path(platformdirs.user_state_dir("tq", appauthor=False)),
+        description="embedded data, logs, key file, stack file",
+    )
 
-    openai_api_key: SecretStr | None = None
-    openai_base_url: str | None = None
-    model: str = Field("gpt-5.4-mini", min_length=1, max_length=200)
-    target_language: str = "en"
-    provider: Literal["auto", "openai", "pseudo"] = "auto"
+    openai_api_key: SecretStr | None = Field(None, description="key for messages that bring none")
+    openai_base_url: str | None = Field(None, description="an OpenAI-compatible endpoint")
+    model: str = Field("gpt-5.4-mini", min_length=1, max_length=200, description="model for messages that name none")
+    target_language: str = Field("en", description="target language for messages that name none")
+    provider: Literal["auto", "openai", "pseudo"] = Field(
+        "auto", description="openai, pseudo, or auto: openai if a key or a base URL is known"
+    )
 
-    api_host: str = "127.0.0.1"
-    api_port: int = Field(8000, ge=1, le=65535)
-    api_token: SecretStr | None = None
-    flower_host: str = "127.0.0.1"
-    flower_port: int = Field(5555, ge=1, le=65535)
-    flower_basic_auth: SecretStr | None = None
+    api_host: str = Field("127.0.0.1", description="address of the API")
+    api_port: int = Field(8000, ge=1, le=65535, description="port of the API")
+    api_token: SecretStr | None = Field(None, description="bearer token(s) that open the API, comma separated")
+    flower_host: str = Field("127.0.0.1", description="address of Flower")
+    flower_port: int = Field(5555, ge=1, le=65535, description="port of Flower")
+    flower_basic_auth: SecretStr | None = Field(None, description="user:password for Flower")
 
-    concurrency: int = Field(200, ge=1, le=10_000)
-    max_retries: int = Field(5, ge=0, le=100)
-    retry_base: Duration = Field(1.0, gt=0, le=3600)
-    retry_max_delay: Duration = Field(600.0, gt=0, le=86_400)
-    request_timeout: Duration = Field(120.0, gt=0, le=3600)
-    lease: Duration = Field(45.0, ge=1, le=3600)
-    grace: Duration = Field(30.0, ge=0, le=3600)
-    result_ttl: Duration = Field(7 * 86_400.0, ge=1, le=10 * 365 * 86_400)
-    max_wait: Duration = Field(60.0, gt=0, le=7 * 86_400)
-    max_queued: int = Field(100_000, ge=1, le=100_000_000)
-    max_content: ByteSize = Field(ByteSize(2**20), ge=1, le=64 * 2**20)
-    batch_max_items: int = Field(20, ge=1, le=1000)
-    secret_key: SecretStr | None = None
-    url: str | None = None
+    concurrency: int = Field(200, ge=1, le=10_000, description="messages in flight per worker process")
+    max_retries: int = Field(5, ge=0, le=100, description="retries of a message before it has failed")
+    retry_base: Duration = Field(
+        1.0, gt=0, le=3600, description="first pause between attempts; doubles each time, with full jitter"
+    )
+    retry_max_delay: Duration = Field(600.0, gt=0, le=86_400, description="longest pause between attempts")
+    request_timeout: Duration = Field(120.0, gt=0, le=3600, description="hard deadline of one attempt")
+    lease: Duration = Field(45.0, ge=1, le=3600, description="how long a silent worker keeps a message")
+    grace: Duration = Field(30.0, ge=0, le=3600, description="how long a worker may drain when it stops")
+    result_ttl: Duration = Field(
+        7 * 86_400.0, ge=1, le=10 * 365 * 86_400, description="how long a finished message is kept"
+    )
+    max_wait: Duration = Field(60.0, gt=0, le=7 * 86_400, description="a message queued longer is moved to the front")
+    max_queued: int = Field(
+        100_000, ge=1, le=100_000_000, description="above it, submits are refused until there is room"
+    )
+    max_content: ByteSize = Field(ByteSize(2**20), ge=1, le=64 * 2**20, description="longest text, in bytes of UTF-8")
+    batch_max_items: int = Field(20, ge=1, le=1000, description="messages that may share one provider call; 1 = never")
+    secret_key: SecretStr | None = Field(None, description="seals api keys; made once in the data dir")
+    url: str | None = Field(None, description="client commands talk HTTP to this API instead of the broker")
 
     @field_validator("data_dir")
     @classmethod
@@ -115,6 +131,11 @@ class Settings(BaseSettings):
             raise ValueError("must start with redis://, rediss://, redis+socket:// or sentinel://")
         return value
 
+    @field_validator("target_language")
+    @classmethod
+    def _language(cls, value: str) -> str:
+        return check_language(value)
+
     @field_validator("openai_base_url", "url")
     @classmethod
     def _http(cls, value: str | None) -> str | None:
@@ -122,11 +143,19 @@ class Settings(BaseSettings):
             raise ValueError("must start with http:// or https://")
         return value
 
+    @field_validator("openai_base_url")
+    @classmethod
+    def _no_credentials(cls, value: str | None) -> str | None:
+        if value is not None and "@" in urlsplit(value).netloc:
+            raise ValueError("must not hold a user name or password; the key goes into OPENAI_API_KEY")
+        return value
+
     @field_validator("flower_basic_auth")
     @classmethod
     def _user_and_password(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not all(value.get_secret_value().partition(":")):
-            raise ValueError("must have the form user:password")
+        # Flower takes a comma for the end of one login: half a password would be a login of its own.
+        if value is not None and not all(all(part.partition(":")) for part in value.get_secret_value().split(",")):
+            raise ValueError("must have the form user:password (several are separated by commas)")
         return value
 
     @model_validator(mode="after")
@@ -139,11 +168,11 @@ class Settings(BaseSettings):
             )
         if not is_loopback(self.api_host) and not self.api_tokens:
             raise ValueError(
-                f"TQ_API_HOST={self.api_host} lets other machines in, but TQ_API_TOKEN is not set; set a token or use 127.0.0.1"
+                f"TQ_API_HOST={self.api_host} lets other machines in: TQ_API_TOKEN must be set then"
             )
         if not is_loopback(self.flower_host) and self.flower_basic_auth is None:
             raise ValueError(
-                f"TQ_FLOWER_HOST={self.flower_host} lets other machines in, but TQ_FLOWER_BASIC_AUTH=user:password is not set"
+                f"TQ_FLOWER_HOST={self.flower_host} lets other machines in: TQ_FLOWER_BASIC_AUTH must be set then"
             )
         if self.api_port == self.flower_port and self.api_host == self.flower_host:
             raise ValueError("TQ_API_PORT and TQ_FLOWER_PORT are the same port of the same host")
@@ -235,8 +264,21 @@ def get_settings() -> Settings:
 
 def load_settings() -> Settings:
     """Read the environment and ``.env`` now (``get_settings`` keeps the first reading)."""
+    return _checked({})
+
+
+def revise(settings: Settings, **changes: Any) -> Settings:
+    """The settings with some fields changed (an option of the command line), checked as a whole.
+
+    Raises:
+        InvalidSettings: as ``get_settings``.
+    """
+    return _checked({name: getattr(settings, name) for name in Settings.model_fields} | changes)
+
+
+def _checked(fields: dict[str, Any]) -> Settings:
     try:
-        return Settings()
+        return Settings(**fields)
     except ValidationError as error:
         raise InvalidSettings(
             "the settings are not usable",

@@ -29,6 +29,7 @@ without harm, so a lost answer is answered by asking again.
 from __future__ import annotations
 
 import asyncio
+import builtins
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -123,14 +124,15 @@ def connect(url: str, *, timeout: float = _TIMEOUT) -> Redis:
     user, _, password = parts.netloc.rpartition("@")[0].partition(":")
     nodes = [node.rpartition(":") for node in parts.netloc.rpartition("@")[2].replace(";", ",").split(",")]
     hosts = [(host or port, int(port) if host else 26379) for host, _, port in nodes]
-    sentinel = Sentinel(hosts, sentinel_kwargs={"socket_timeout": timeout})
-    return sentinel.master_for(
+    sentinel = Sentinel(hosts, sentinel_kwargs={"socket_timeout": timeout})  # type: ignore[no-untyped-call]  # redis-py
+    master: Redis = sentinel.master_for(
         query.get("master_name", ["mymaster"])[0],
         db=int(parts.path.strip("/") or 0),
         username=unquote(user) or None,
         password=unquote(password) or None,
         **options,
     )
+    return master
 
 
 def translate_error(error: Exception, url: str) -> TqError:
@@ -220,7 +222,7 @@ class Store:
                 else:
                     future.set_result(result)
 
-    async def _execute(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    async def _execute(self, commands: Sequence[tuple[Any, ...]]) -> builtins.list[Any]:
         async with self._redis.pipeline(transaction=False) as pipe:
             for command in commands:
                 pipe.execute_command(*command)
@@ -236,7 +238,7 @@ class Store:
                     results[i] = result
             return results
 
-    async def _script(self, name: str, *args: str | int | float) -> Any:
+    async def _script(self, name: str, *args: str | float) -> Any:
         return await self._call("EVALSHA", _scripts()[name].sha, 1, PREFIX, *args)
 
     async def ping(self) -> None:
@@ -269,7 +271,9 @@ class Store:
         record = await self._call("HGETALL", f"{PREFIX}message:{message_id}")
         return _message(message_id, _mapping(record)) if record else None
 
-    async def list(self, statuses: Sequence[Status], *, below: int | None, limit: int) -> list[tuple[Message, int]]:
+    async def list(
+        self, statuses: Sequence[Status], *, below: int | None, limit: int
+    ) -> builtins.list[tuple[Message, int]]:
         """Messages newest first with their seq, those below ``below`` only."""
         flat = await self._script("list", "+inf" if below is None else below, limit, *statuses)
         ids, seqs = flat[::2], flat[1::2]
@@ -367,7 +371,7 @@ class Store:
         """Whether this process reaps now; the lock only saves work, nothing depends on it."""
         return bool(await self._call("SET", f"{PREFIX}reaper", owner, "NX", "PX", int(seconds * 1000)))
 
-    async def reap(self, poisoned: ErrorRecord, most: int = _BATCH) -> tuple[list[Token], list[str]]:
+    async def reap(self, poisoned: ErrorRecord, most: int = _BATCH) -> tuple[builtins.list[Token], list[str]]:
         """One round of ``reap.lua``: tokens to publish, and ids that failed as poison.
 
         When there are as many tokens as ``most``, more may be due: call again.
@@ -375,9 +379,9 @@ class Store:
         flat, failed = await self._script("reap", most, self._ttl, json.dumps(poisoned), QUARANTINE_AFTER, POISON_AFTER)
         return _tokens(flat), list(failed)
 
-    async def missing(self, index: int | str, *, tail: str | None, grace: float) -> list[Token]:
+    async def missing(self, index: int | str, *, tail: str | None, grace: float) -> builtins.list[Token]:
         """Queued messages of one index whose token is lost; ``tail`` is the id next to be popped."""
-        tokens: list[Token] = []
+        tokens: builtins.list[Token] = []
         offset, page = 0, 1000
         while True:
             scanned, *flat = await self._script("missing", index, offset, page, int(grace * 1000), tail or "")
@@ -386,7 +390,7 @@ class Store:
             if scanned < page:
                 return tokens
 
-    async def age(self, longest: float, *, share: float, most: int) -> list[str]:
+    async def age(self, longest: float, *, share: float, most: int) -> builtins.list[str]:
         """Ids that have waited longer than ``longest`` seconds and may go to the front now."""
         return list(await self._script("age", int(longest * 1000), share, most))
 
@@ -397,11 +401,11 @@ class Store:
         data: dict[str, Any] = json.loads(await self._script("stats", *Status))
         return data
 
-    async def changes(self, after: str, *, block: float) -> list[Change]:
+    async def changes(self, after: str, *, block: float) -> builtins.list[Change]:
         """Transitions after a cursor, up to 500; waits at most ``block`` seconds for the first."""
         key = f"{PREFIX}changes"
         try:
-            answer = await self._redis.xread({key: after}, count=_BATCH, block=max(1, int(block * 1000)))
+            answer: Any = await self._redis.xread({key: after}, count=_BATCH, block=max(1, int(block * 1000)))
         except REDIS_ERRORS as error:
             raise translate_error(error, self._url) from None
         if not answer:

@@ -37,7 +37,7 @@ queue = PerProcess(TranslationQueue)
 attempts = PerProcess(lambda: Attempts(queue.get(), process_name()))
 
 
-class MessageTask(Task):  # type: ignore[misc]  # celery has no types
+class MessageTask(Task):
     """A task that is submitted like a message: ``apply_async`` stores it and wakes a worker."""
 
     def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> AsyncResult:
@@ -89,7 +89,7 @@ def as_submission(message: Any, task_id: str | None) -> Submission:
     return parse_submission(fields)
 
 
-@app.task(bind=True, base=MessageTask, name=TASK_NAME, ignore_result=False, typing=False)  # type: ignore[untyped-decorator]  # celery has no types
+@app.task(bind=True, base=MessageTask, name=TASK_NAME, ignore_result=False, typing=False)
 def process_message(self: Any, message: str | Mapping[str, Any]) -> None:
     """Translate one message: claim, perform, settle. A worker gets its id, and returns nothing.
 

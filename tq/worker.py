@@ -130,7 +130,7 @@ class QueueOrder:
                 client.client_unblock(self._connection[1])
 
 
-class Slots(bootsteps.StartStopStep):  # type: ignore[misc]  # celery has no types
+class Slots(bootsteps.StartStopStep):
     """Puts ``QueueOrder`` in charge, and consumes from the quarantine whatever ``-Q`` says."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
@@ -145,7 +145,7 @@ class Slots(bootsteps.StartStopStep):  # type: ignore[misc]  # celery has no typ
             channel._update_queue_cycle()  # noqa: SLF001 - tells it the queues
 
 
-class Housekeeping(bootsteps.StartStopStep):  # type: ignore[misc]  # celery has no types
+class Housekeeping(bootsteps.StartStopStep):
     """Heartbeat and reaper of a worker, from its first connection to its end."""
 
     requires = (Slots,)
@@ -185,12 +185,12 @@ async def _reap() -> None:
 app.steps["consumer"].update({Slots, Housekeeping})
 
 
-@signals.worker_shutdown.connect  # type: ignore[untyped-decorator]  # celery has no types
+@signals.worker_shutdown.connect
 def _stop_heart(**_: Any) -> None:
     attempts.get().heart.stop()
 
 
-@signals.celeryd_init.connect  # type: ignore[untyped-decorator]  # celery has no types
+@signals.celeryd_init.connect
 def _default_concurrency(options: dict[str, Any], conf: Any, **_: Any) -> None:
     # Celery's own default is the number of cores, which suits processes and not coroutines.
     pool = options.get("pool_cls") or options.get("pool")
@@ -221,7 +221,7 @@ def run(
     set_up_logging(loglevel)
     # Meant for pickle, which tq does not accept; in a container everyone is root.
     warnings.filterwarnings("ignore", category=SecurityWarning)
-    argv = ["worker", "--queues", queues or ",".join(QUEUES), "--hostname", f"tq-{os.getpid()}@%h"]
+    argv = ["--quiet", "worker", "--queues", queues or ",".join(QUEUES), "--hostname", f"tq-{os.getpid()}@%h"]
     argv += ["--concurrency", str(concurrency or settings.concurrency), "--loglevel", loglevel]
     # Both only serve features that the store replaces (revokes, leader election), and delay the start.
     argv += ["--without-gossip", "--without-mingle"]

@@ -1,0 +1,60 @@
+# `make up` and `make test` need Python >= 3.11 with venv, and make. Nothing else.
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+# The first interpreter that runs and is recent enough; name another with PYTHON=…
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help up test unit check format lint types imports clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+up: $(BIN)/tq  ## install tq into .venv and run the whole stack
+	@$(BIN)/tq up
+
+test: $(VENV)/.test  ## run the whole test suite
+	@$(BIN)/python -m pytest
+
+unit: $(VENV)/.test  ## run the fast tests only
+	@$(BIN)/python -m pytest tests/unit
+
+check: format lint types imports  ## format, lint, types, import rules, tests: what CI runs
+	@$(MAKE) --no-print-directory test
+
+format: $(VENV)/.dev
+	@$(BIN)/ruff format --check .
+
+lint: $(VENV)/.dev
+	@$(BIN)/ruff check .
+
+types: $(VENV)/.dev
+	@$(BIN)/mypy
+
+imports: $(VENV)/.dev
+	@$(BIN)/lint-imports --no-cache
+
+clean:  ## remove what make has made
+	rm -rf .venv* .pytest_cache .mypy_cache .ruff_cache
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "error: no Python >= 3.11 found"; echo "  fix   install one, or name it: make up PYTHON=/path/to/python3"; exit 2; }
+	@$(PYTHON) -m venv $(VENV) || { echo "error: $(PYTHON) cannot make a virtual environment"; echo "  fix   install its venv module (Debian: apt install python3-venv)"; rm -rf $(VENV); exit 2; }
+
+$(BIN)/tq: pyproject.toml $(BIN)/python
+	@echo "installing tq into $(VENV) …"
+	@$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.test: pyproject.toml $(BIN)/python
+	@echo "installing tq and its test tools into $(VENV) …"
+	@$(PIP) install --editable '.[test]'
+	@touch $@ $(BIN)/tq
+
+$(VENV)/.dev: pyproject.toml $(BIN)/python
+	@echo "installing tq and its development tools into $(VENV) …"
+	@$(PIP) install --editable '.[dev]'
+	@touch $@ $(VENV)/.test $(BIN)/tq

@@ -67,7 +67,7 @@ _lock = threading.RLock()
 
 def get_portal() -> Portal:
     """The portal of this process; a forked child gets its own, for threads do not survive a fork."""
-    global _portal, _pid  # noqa: PLW0603 - the one per-process instance
+    global _portal, _pid
     with _lock:
         if _portal is None or _pid != os.getpid():
             _portal, _pid = Portal(), os.getpid()

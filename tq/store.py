@@ -53,6 +53,8 @@ PREFIX: Final = "tq:"
 REDIS_ERRORS: Final = (redis_errors.RedisError, OSError)
 #: Seconds for one answer of Redis, and for a connection to it.
 _TIMEOUT: Final = 3.0
+#: Seconds for a call in all: redis-py tries again, and within each try it tries to connect again.
+_PATIENCE: Final = 6.0
 _BATCH: Final = 500
 
 #: Crashes of its worker process after which a message is quarantined, and after which it has failed.
@@ -105,14 +107,14 @@ def connect(url: str, *, timeout: float = _TIMEOUT) -> Redis:
     """An asyncio Redis client for a store URL: ``unix://``, ``redis://``, ``rediss://``, ``sentinel://``.
 
     It is lazy, answers in text, gives every command ``timeout`` seconds and tries twice more when a
-    connection breaks.
+    connection breaks. (No ``health_check_interval``: with redis-py 8.1 a server that wants a password
+    which is not given then sends ``connect`` into retries within retries, for minutes.)
     """
     options: dict[str, Any] = {
         "decode_responses": True,
         "socket_timeout": timeout,
         "socket_connect_timeout": timeout,
         "retry": Retry(ExponentialBackoff(cap=0.5, base=0.05), 2),
-        "health_check_interval": 15,
         "client_name": "tq",
     }
     parts = urlsplit(url)
@@ -140,7 +142,7 @@ def translate_error(error: Exception, url: str) -> TqError:
     text = str(error)
     name = redacted(url)
     if isinstance(error, redis_errors.AuthenticationError | redis_errors.NoPermissionError) or text.startswith(
-        ("NOAUTH", "WRONGPASS", "NOPERM", "invalid username-password", "Authentication required")
+        ("NOAUTH", "WRONGPASS", "NOPERM", "invalid username-password", "HELLO must be called with the client already")
     ):
         return StoreRefused(
             f"Redis at {name} refuses tq",
@@ -201,13 +203,20 @@ class Store:
         self._pending.append((command, future))
         if self._flusher is None or self._flusher.done():
             self._flusher = asyncio.create_task(self._flush())
-        return await future
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                return await future
+        except TimeoutError as error:
+            raise translate_error(error, self._url) from None
 
     async def _flush(self) -> None:
         while self._pending:
             batch, self._pending = self._pending[:_BATCH], self._pending[_BATCH:]
+            # Nobody waits any more for what was kept too long behind a server that hangs.
+            batch = [(command, future) for command, future in batch if not future.done()]
             try:
-                results = await self._execute([command for command, _ in batch])
+                async with asyncio.timeout(_PATIENCE):
+                    results = await self._execute([command for command, _ in batch])
             except REDIS_ERRORS as error:
                 results = [error] * len(batch)
             except BaseException:
@@ -371,7 +380,7 @@ class Store:
         """Whether this process reaps now; the lock only saves work, nothing depends on it."""
         return bool(await self._call("SET", f"{PREFIX}reaper", owner, "NX", "PX", int(seconds * 1000)))
 
-    async def reap(self, poisoned: ErrorRecord, most: int = _BATCH) -> tuple[builtins.list[Token], list[str]]:
+    async def reap(self, poisoned: ErrorRecord, most: int = _BATCH) -> tuple[builtins.list[Token], builtins.list[str]]:
         """One round of ``reap.lua``: tokens to publish, and ids that failed as poison.
 
         When there are as many tokens as ``most``, more may be due: call again.
@@ -405,7 +414,8 @@ class Store:
         """Transitions after a cursor, up to 500; waits at most ``block`` seconds for the first."""
         key = f"{PREFIX}changes"
         try:
-            answer: Any = await self._redis.xread({key: after}, count=_BATCH, block=max(1, int(block * 1000)))
+            async with asyncio.timeout(block + _PATIENCE):
+                answer: Any = await self._redis.xread({key: after}, count=_BATCH, block=max(1, int(block * 1000)))
         except REDIS_ERRORS as error:
             raise translate_error(error, self._url) from None
         if not answer:

@@ -1,0 +1,62 @@
+"""Fixtures of all tests: real servers, a clean environment, and no process left at the end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from servers import Valkey, wait_until
+
+_SETTINGS = ("TQ_", "REDIS_", "OPENAI_", "FLOWER_")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_settings_from_outside() -> Iterator[None]:
+    """The caller's own settings and keys take no part in any test."""
+    patch = pytest.MonkeyPatch()
+    for name in list(os.environ):
+        if name.startswith(_SETTINGS) and name != "TQ_TEST_CACHE":
+            patch.delenv(name)
+    yield
+    patch.undo()
+
+
+@pytest.fixture(autouse=True)
+def no_process_is_left() -> Iterator[None]:
+    """Whatever a test starts is gone at its end (what a wider fixture started before it may stay)."""
+    before = {process.pid for process in _descendants()}
+    yield
+
+    def left() -> list[psutil.Process]:
+        return [process for process in _descendants() if process.pid not in before]
+
+    wait_until(lambda: not left(), "every process that the test started is gone", timeout=15)
+
+
+def _descendants() -> list[psutil.Process]:
+    living = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if process.status() != psutil.STATUS_ZOMBIE:
+                living.append(process)
+        except psutil.NoSuchProcess:
+            continue
+    return living
+
+
+@pytest.fixture
+def valkey(tmp_path: Path) -> Iterator[Valkey]:
+    """A Valkey of this test's own, where tq's embedded one would be: in the data dir ``tmp_path``."""
+    with Valkey(tmp_path) as server:
+        yield server
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """The environment of a tq process: this one's, with ``tmp_path`` as home and data dir."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(_SETTINGS)}
+    return inherited | {"TQ_DATA_DIR": str(tmp_path), "HOME": str(tmp_path), "PYTHONUNBUFFERED": "1"}

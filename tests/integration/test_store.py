@@ -1,0 +1,426 @@
+"""The store on real servers: every transition, the fence, leases, the reaper's finds, order and ageing.
+
+Runs against the embedded Valkey, and once more against Debian's redis-server where it is installed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from servers import Valkey
+
+from tq.errors import StoreFull, StoreRefused, Unreachable
+from tq.messages import TERMINAL, Status, may_become
+from tq.store import POISON_AFTER, Claim, Store, Token
+
+POISONED: Any = {"type": "poison", "message": "died", "retryable": False}
+LEASE = 1.0
+
+
+@pytest.fixture(scope="module", params=["valkey", "redis"])
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    """A real server of its own."""
+    binary = None
+    if request.param == "redis":
+        binary = Valkey.redis_server()
+        if binary is None:
+            pytest.skip("redis-server is not installed: this runs on the embedded Valkey only")
+    with Valkey(tmp_path_factory.mktemp(request.param), binary=binary) as valkey:
+        yield valkey
+
+
+@pytest.fixture
+def raw(server: Valkey) -> Iterator[redis.Redis]:
+    """A plain client on an empty server, to look at what the store has written."""
+    client = redis.Redis(unix_socket_path=str(server.socket), decode_responses=True)
+    client.flushall()
+    yield client
+    client.close()
+
+
+@pytest.fixture
+async def store(server: Valkey, raw: redis.Redis) -> AsyncIterator[Store]:  # noqa: ARG001 - emptied first
+    """The store on that server, with a short lease."""
+    store = Store(server.url, result_ttl=60, lease=LEASE)
+    yield store
+    await store.aclose()
+
+
+async def submit(store: Store, message_id: str = "m", **changes: Any) -> tuple[str, str, int]:
+    values: dict[str, Any] = {
+        "fingerprint": "print",
+        "idempotency": "",
+        "priority": 0,
+        "body": {"content": "Hello", "model_name": "m", "metadata": {"target_language": "fr"}},
+        "languages": "→fr",
+        "sealed": "",
+        "max_queued": 1000,
+    }
+    return await store.submit(message_id, **(values | changes))
+
+
+async def claim(store: Store, message_id: str = "m", owner: str = "w#1") -> Claim:
+    found = await store.claim(message_id, owner)
+    assert found is not None
+    return found
+
+
+async def bring_to(store: Store, status: Status, message_id: str = "m") -> None:
+    """A message in any status, by legal ways only."""
+    await submit(store, message_id)
+    if status is Status.CANCELLED:
+        assert await store.cancel(message_id) == "ok"
+    elif status is not Status.QUEUED:
+        held = await claim(store, message_id)
+        if status is not Status.RUNNING:
+            assert await store.settle(message_id, held.epoch, status, fields={}, delay=60)
+
+
+async def status_of(store: Store, message_id: str = "m") -> Status:
+    message = await store.get(message_id)
+    assert message is not None
+    return message.status
+
+
+@pytest.mark.parametrize("wanted", Status)
+@pytest.mark.parametrize("current", Status)
+async def test_every_pair_of_states(store: Store, raw: redis.Redis, current: Status, wanted: Status) -> None:
+    """From each status to each: done if the machine has the way, else refused and nothing changed."""
+    await bring_to(store, current)
+    before = raw.hgetall("tq:message:m")
+    outcome, found = await store.set_status("m", wanted, fields={}, lease=60, delay=60)
+    if may_become(current, wanted):
+        assert (outcome, found) == ("ok", current)
+        assert await status_of(store) is wanted
+    else:
+        assert (outcome, found) == ("illegal", current)
+        assert raw.hgetall("tq:message:m") == before
+    check_indexes(raw)
+
+
+def check_indexes(raw: redis.Redis) -> None:
+    """Each message stands in the indexes of its status, and in no other."""
+    for key in raw.keys("tq:message:*"):
+        message_id = key.removeprefix("tq:message:")
+        record = raw.hgetall(key)
+        status = record["status"]
+        for other in Status:
+            assert (raw.zscore(f"tq:status:{other}", message_id) is not None) == (other == status), other
+        queued = [index for index in [*range(11), "quarantine"] if raw.zscore(f"tq:queued:{index}", message_id)]
+        expected = [record.get("queue") or int(record["priority"])] if status == "queued" else []
+        assert queued == expected
+        assert (raw.zscore("tq:leases", message_id) is not None) == (status == "running")
+        assert (raw.zscore("tq:due", message_id) is not None) == (status == "retrying")
+        assert (raw.zscore("tq:ended", message_id) is not None) == (status in TERMINAL)
+        assert (raw.pttl(key) > 0) == (status in TERMINAL)
+
+
+async def test_an_unknown_id_is_gone(store: Store) -> None:
+    """Nothing pretends that an id exists."""
+    assert await store.get("nope") is None
+    assert await store.claim("nope", "w") is None
+    assert await store.cancel("nope") == "gone"
+    assert await store.retry("nope", "") == "gone"
+    assert (await store.set_status("nope", Status.RUNNING, fields={}, lease=1, delay=1))[0] == "gone"
+    assert not await store.settle("nope", 1, Status.COMPLETED, fields={})
+
+
+async def test_the_same_submit_twice(store: Store) -> None:
+    """Same id and body: the message that is there. Another body: refused."""
+    assert (await submit(store))[:2] == ("new", "m")
+    assert (await submit(store))[:2] == ("same", "m")
+    assert (await submit(store, fingerprint="other"))[:2] == ("duplicate", "m")
+
+
+async def test_fifty_submits_with_one_idempotency_key(store: Store) -> None:
+    """Of fifty at once with fifty ids one wins, and all hear its id."""
+    answers = await asyncio.gather(*(submit(store, f"m{i}", idempotency="key") for i in range(50)))
+    assert sorted(outcome for outcome, _, _ in answers) == ["new"] + ["same"] * 49
+    assert len({message_id for _, message_id, _ in answers}) == 1
+    assert (await submit(store, "x", idempotency="key", fingerprint="other"))[0] == "idempotency-conflict"
+    assert (await store.stats())["counts"]["queued"] == 1
+
+
+async def test_admission_control(store: Store) -> None:
+    """At the limit a submit is refused and stores nothing; a repeated one is still answered."""
+    await submit(store, "a")
+    assert (await submit(store, "b", max_queued=1))[:2] == ("full", "1")
+    assert await store.get("b") is None
+    assert (await submit(store, "a", max_queued=1))[0] == "same"
+
+
+async def test_one_of_many_claims_wins(store: Store) -> None:
+    """Twenty workers with the same token: one gets the message."""
+    await submit(store)
+    claims = await asyncio.gather(*(store.claim("m", f"w#{i}") for i in range(20)))
+    assert sum(found is not None for found in claims) == 1
+
+
+async def test_a_lost_answer_to_a_claim(store: Store) -> None:
+    """The same claim asked again (its answer got lost) is the same claim; the next one of that worker is not."""
+    await submit(store)
+    first = await claim(store, owner="w#1")
+    again = await claim(store, owner="w#1")
+    assert (first.epoch, first.message.attempts) == (again.epoch, again.message.attempts)
+    assert await store.claim("m", "w#2") is None
+
+
+async def test_the_fence(store: Store) -> None:
+    """Who lost the message to another attempt can neither finish, retry nor release it."""
+    await submit(store)
+    old = await claim(store)
+    assert await store.settle("m", old.epoch, Status.QUEUED, fields={})
+    new = await claim(store, owner="w#2")
+    for status in (Status.COMPLETED, Status.FAILED, Status.RETRYING, Status.QUEUED):
+        assert not await store.settle("m", old.epoch, status, fields={"translation": "late"})
+    assert await store.settle("m", new.epoch, Status.COMPLETED, fields={"translation": "right"})
+    message = await store.get("m")
+    assert message is not None
+    assert message.translation == "right"
+
+
+async def test_a_lost_answer_to_a_finish(store: Store, raw: redis.Redis) -> None:
+    """A finish that is sent twice counts once, and both times it is told so."""
+    await submit(store)
+    held = await claim(store)
+    for _ in range(2):
+        assert await store.settle("m", held.epoch, Status.COMPLETED, fields={"translation": "x"}, tokens=(3, 4))
+    assert raw.hget("tq:message:m", "prompt_tokens") == "3"
+    assert not await store.settle("m", held.epoch, Status.FAILED, fields={})
+
+
+async def test_heartbeat(store: Store, raw: redis.Redis) -> None:
+    """It prolongs what is still ours, and says what is not."""
+    for message_id in ("mine", "cancelled", "taken"):
+        await submit(store, message_id)
+    epochs = [(message_id, (await claim(store, message_id)).epoch) for message_id in ("mine", "cancelled", "taken")]
+    await store.cancel("cancelled")
+    await store.settle("taken", 1, Status.QUEUED, fields={})
+    await claim(store, "taken", "other#1")
+    before = raw.zscore("tq:leases", "mine")
+    await asyncio.sleep(0.01)
+    assert await store.heartbeat("w", {"name": "w"}, epochs) == {"cancelled": "cancelled", "taken": "lost"}
+    after = raw.zscore("tq:leases", "mine")
+    assert isinstance(before, float)
+    assert isinstance(after, float)
+    assert after > before
+    assert len((await store.stats())["workers"]) == 1
+    await store.forget_worker("w")
+    assert (await store.stats())["workers"] in ([], {})
+
+
+async def reap_until(store: Store, message_id: str) -> list[Token]:
+    """Reap until something happens to the message whose lease runs out."""
+    deadline = asyncio.get_running_loop().time() + 20
+    before = await status_of(store, message_id)
+    tokens: list[Token] = []
+    while await status_of(store, message_id) is before:
+        assert asyncio.get_running_loop().time() < deadline, f"{message_id} stays {before}"
+        tokens += (await store.reap(POISONED))[0]
+        await asyncio.sleep(0.05)
+    return tokens
+
+
+async def test_an_expired_lease(store: Store, raw: redis.Redis) -> None:
+    """A silent worker's message is queued again, with a token to publish; then quarantined, then failed."""
+    await submit(store, priority=7)
+    for crash in range(1, POISON_AFTER + 1):
+        await claim(store, owner=f"w#{crash}")
+        tokens = await reap_until(store, "m")
+        if crash < POISON_AFTER:
+            assert tokens == [Token("m", None if crash == 1 else "quarantine", 7)]
+            check_indexes(raw)
+    message = await store.get("m")
+    assert message is not None
+    assert (message.status, message.error and message.error.type) == (Status.FAILED, "poison")
+    check_indexes(raw)
+
+
+async def test_a_program_outside_that_goes_away(store: Store) -> None:
+    """Its lease expires too, but is no sign of poison, however often."""
+    await submit(store)
+    for _ in range(POISON_AFTER + 1):
+        await store.set_status("m", Status.RUNNING, fields={}, lease=0.01, delay=0)
+        assert await reap_until(store, "m") == [Token("m", None, 0)]
+
+
+async def test_due_retries_come_in_batches(store: Store) -> None:
+    """Retries that are due are queued, no more than asked for at once; others wait."""
+    for i in range(5):
+        await submit(store, f"m{i}")
+        held = await claim(store, f"m{i}")
+        delay = 60 if i == 4 else 0
+        assert await store.settle(f"m{i}", held.epoch, Status.RETRYING, fields={}, delay=delay, retried=True)
+    assert len((await store.reap(POISONED, 3))[0]) == 3
+    assert len((await store.reap(POISONED, 3))[0]) == 1
+    assert await status_of(store, "m4") is Status.RETRYING
+    assert (await claim(store, "m0", "w#2")).retries == 1
+
+
+async def test_what_ended_expires(server: Valkey, raw: redis.Redis) -> None:
+    """After its TTL a message is in no key and no index."""
+    store = Store(server.url, result_ttl=0.05, lease=LEASE)
+    await submit(store, idempotency="key", sealed="box")
+    assert await store.cancel("m") == "ok"
+    assert raw.exists("tq:sealed:m") == 0
+    deadline = asyncio.get_running_loop().time() + 20
+    while raw.zcard("tq:ended"):
+        assert asyncio.get_running_loop().time() < deadline, "the message never expires"
+        await store.reap(POISONED)
+        await asyncio.sleep(0.02)
+    assert [key for key in raw.keys("*") if "m" in key.split(":")[-1] or "key" in key] == []
+    assert not any(raw.zcard(f"tq:status:{status}") for status in Status)
+    await store.aclose()
+
+
+async def test_retry_revives(store: Store, raw: redis.Redis) -> None:
+    """A failed message is queued again with a clean slate; one with its own key needs that key again."""
+    await bring_to(store, Status.FAILED)
+    assert await store.retry("m", "") == "ok"
+    assert await store.retry("m", "") == "queued"
+    message = await store.get("m")
+    assert message is not None
+    assert (message.status, message.error, message.finished_at) == (Status.QUEUED, None, None)
+    await submit(store, "own", sealed="box")
+    await store.cancel("own")
+    assert await store.retry("own", "") == "missing-key"
+    assert await store.retry("own", "new box") == "ok"
+    assert (await claim(store, "own")).sealed == "new box"
+    check_indexes(raw)
+
+
+async def test_lost_tokens_are_found(store: Store, raw: redis.Redis) -> None:
+    """Older than what its list hands out next, or with the list empty: lost. Published again: not lost yet."""
+    for i in range(3):
+        await submit(store, f"m{i}")
+        await asyncio.sleep(0.05)
+    assert await store.missing(0, tail="m0", grace=0.01) == []
+    assert [t.message_id for t in await store.missing(0, tail="m1", grace=0.01)] == ["m0"]
+    assert [t.message_id for t in await store.missing(0, tail="m1", grace=0.01)] == []
+    await asyncio.sleep(0.05)
+    assert sorted(t.message_id for t in await store.missing(0, tail=None, grace=0.01)) == ["m0", "m1", "m2"]
+    assert await store.missing(0, tail=None, grace=60) == []
+    await claim(store, "m0")
+    assert raw.zscore("tq:republished", "m0") is None
+
+
+async def test_many_lost_tokens(store: Store) -> None:
+    """All of 2,500 lost tokens are found in one round."""
+    await asyncio.gather(*(submit(store, f"m{i}", max_queued=10_000) for i in range(2500)))
+    await asyncio.sleep(0.05)
+    assert len(await store.missing(0, tail=None, grace=0.01)) == 2500
+
+
+async def test_next_is_strict(store: Store) -> None:
+    """Highest priority first, oldest first within it; aged ones before all."""
+    for message_id, priority in [("low", 0), ("mid", 4), ("high1", 5), ("top1", 10), ("top2", 10), ("high2", 9)]:
+        await submit(store, message_id, priority=priority)
+        await asyncio.sleep(0.002)
+    order = []
+    while message_id := await store.next_id():
+        order.append(message_id)
+        await claim(store, message_id)
+    assert order == ["top1", "top2", "high2", "high1", "mid", "low"]
+
+
+async def test_ageing_is_bounded(store: Store, raw: redis.Redis) -> None:
+    """One extra token for every twenty claims, the longest wait first, and only past something more urgent."""
+    for i in range(5):
+        await submit(store, f"old{i}", priority=i % 2)
+        await asyncio.sleep(0.002)
+    await asyncio.sleep(0.02)
+    raw.set("tq:claims", 40)
+    assert await store.age(0.01, share=0.05, most=10) == ["old0", "old2"]  # priority 0, behind those of priority 1
+    assert await store.age(0.01, share=0.05, most=10) == []
+    await submit(store, "urgent", priority=10)
+    raw.set("tq:claims", 80)
+    assert await store.age(0.01, share=0.05, most=10) == ["old1", "old3"]
+    assert await store.next_id() == "old0"
+
+
+async def test_list_pages_without_gaps(store: Store) -> None:
+    """Newest first over all statuses, each once, whatever the page."""
+    for i in range(25):
+        await bring_to(store, list(Status)[i % 6], f"m{i}")
+    seen: list[str] = []
+    below = None
+    while page := await store.list(list(Status), below=below, limit=7):
+        seen += [message.message_id for message, _ in page]
+        below = page[-1][1]
+    assert seen == [f"m{i}" for i in reversed(range(25))]
+    failed = await store.list([Status.FAILED], below=None, limit=100)
+    assert {message.status for message, _ in failed} == {Status.FAILED}
+
+
+async def test_changes_tell_every_transition(store: Store) -> None:
+    """Each transition is one entry, in order, and none carries text."""
+    cursor = await store.newest_cursor()
+    await submit(store, priority=3)
+    held = await claim(store)
+    await store.settle("m", held.epoch, Status.RETRYING, fields={}, delay=0, info="rate-limited")
+    await store.reap(POISONED)
+    held = await claim(store, owner="w#2")
+    await store.settle("m", held.epoch, Status.COMPLETED, fields={"translation": "Bonjour"})
+    changes = await store.changes(cursor, block=0.01)
+    assert [change.status for change in changes] == ["queued", "running", "retrying", "queued", "running", "completed"]
+    assert changes[2].info == "rate-limited"
+    assert not any("Hello" in change.model_dump_json() or "Bonjour" in change.model_dump_json() for change in changes)
+    assert await store.changes(changes[-1].cursor, block=0.01) == []
+
+
+async def test_no_server(tmp_path: Path) -> None:
+    """Nothing there: said so, quickly."""
+    store = Store(f"unix://{tmp_path}/none.sock", result_ttl=1, lease=1)
+    with pytest.raises(Unreachable):
+        await asyncio.wait_for(store.ping(), 10)
+
+
+async def test_a_wrong_password(tmp_path: Path) -> None:
+    """A server with a password refuses who has none or another one; the right one works. None is repeated."""
+    with Valkey(tmp_path, password="right-canary") as server:
+        for url in (server.url_with(None), server.url_with("wrong-canary")):
+            store = Store(url, result_ttl=1, lease=1)
+            with pytest.raises(StoreRefused) as caught:
+                await store.ping()
+            assert "canary" not in f"{caught.value} {caught.value.why} {caught.value.fix}"
+            await store.aclose()
+        store = Store(server.url_with("right-canary"), result_ttl=1, lease=1)
+        await store.ping()
+        await store.aclose()
+
+
+async def test_memory_full(tmp_path: Path) -> None:
+    """At maxmemory a submit is refused as full, what is there can be read, and later all goes on."""
+    with Valkey(tmp_path) as server:
+        store = Store(server.url, result_ttl=60, lease=60)
+        await submit(store, "before")
+        raw = redis.Redis(unix_socket_path=str(server.socket))
+        raw.config_set("maxmemory", 1)
+        with pytest.raises(StoreFull):
+            await submit(store, "refused")
+        assert await status_of(store, "before") is Status.QUEUED
+        raw.config_set("maxmemory", 0)
+        assert await store.get("refused") is None
+        assert (await submit(store, "after"))[0] == "new"
+        raw.close()
+        await store.aclose()
+
+
+async def test_a_restarted_server(tmp_path: Path) -> None:
+    """After a kill -9 of the server everything acknowledged is there, and the same store object goes on."""
+    with Valkey(tmp_path) as server:
+        store = Store(server.url, result_ttl=60, lease=60)
+        for i in range(20):
+            await submit(store, f"m{i}")
+        server.kill()
+        with pytest.raises(Unreachable):
+            await asyncio.wait_for(submit(store, "down"), 15)
+        server.start()
+        assert [await status_of(store, f"m{i}") for i in range(20)] == [Status.QUEUED] * 20
+        assert (await submit(store, "up"))[0] == "new"
+        await store.aclose()

@@ -229,7 +229,9 @@ class Attempts:
         provider = self._translator.provider_for(claim.sealed or None)
         fields = {"error": json.dumps(error.record()), "provider": provider}
         tokens = getattr(error, "usage", None) or (0, 0)
-        decision = decide(error, claim.retries, self._policy, random.uniform)
+        decision = decide(
+            error, claim.retries, self._policy, random.uniform, same_error=int(claim.last_error == error.type)
+        )
         if isinstance(decision, GiveUp):
             return Settled(Status.FAILED, error), fields, tokens, error.type
         return Settled(Status.RETRYING, error, decision.seconds), fields, tokens, error.type

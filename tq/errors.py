@@ -83,6 +83,14 @@ class InvalidSettings(TqError):
     exit_code = 2
 
 
+class UsageError(TqError):
+    """The command line is not one that tq knows, or contradicts itself."""
+
+    type = "usage"
+    title = "Usage"
+    exit_code = 2
+
+
 class InvalidMessage(TqError):
     """The submitted message, or another request body, breaks the contract; ``errors`` says where."""
 
@@ -322,7 +330,7 @@ class ProviderUnreachable(AttemptError):
 
 
 class ProviderFailure(AttemptError):
-    """The provider answered 408, 409 or 5xx."""
+    """The provider answered 408, 409 or 5xx, or 200 with something that is not a completion."""
 
     type = "provider-failure"
     title = "Provider failed"

@@ -16,6 +16,7 @@ import asyncio
 import contextvars
 import logging
 import os
+import resource
 import sys
 import threading
 import time
@@ -35,6 +36,8 @@ T = TypeVar("T")
 #: Seconds that a cancelled task gets to put its message back, and between two looks at the hub.
 _RELEASE_TIME: Final = 5.0
 _PUMP_INTERVAL: Final = 0.05
+#: Open files at most: a message in flight is a socket, and 1,024 is what a shell gives.
+_MAX_FILES: Final = 65_536
 
 
 class TaskGreenlet(greenlet):
@@ -89,7 +92,11 @@ class TaskPool(BasePool):
         self._idle = threading.Condition()
 
     def on_start(self) -> None:
-        """Bring up the loop."""
+        """Bring up the loop, with a file descriptor to spare for every message in flight."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = min(_MAX_FILES, hard) if hard != resource.RLIM_INFINITY else _MAX_FILES
+        if soft < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
         self._loop = get_portal().loop
 
     def register_with_event_loop(self, loop: Any) -> None:

@@ -1,0 +1,376 @@
+"""A stand-in for an LLM: a real HTTP server that speaks OpenAI's chat completions and can misbehave on request.
+
+It answers with gold pairs (source -> translation), and for texts that it does not know with
+``fake_translation``. In a test::
+
+    with LlmServer(pairs) as llm:
+        ...  # OPENAI_BASE_URL = llm.base_url
+        assert [call.content for call in llm.calls] == ["Hello"]
+
+In a process of its own (it prints its base URL): ``python tests/llm_server.py --port 8100 --po django.po``.
+Any process steers it through ``POST /control`` and reads it through ``GET /control`` (see ``control``).
+
+Faults are chosen by ``mode`` for all calls, or by markers in a text: see ``llm_faults``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import socket
+import struct
+import sys
+import threading
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Self
+
+from llm_faults import MARKER, Call, Fault, completion, error_body, fake_translation, odd_answer, status_answer
+
+
+def _stripped(pairs: Mapping[str, str]) -> dict[str, str]:
+    # No-break spaces of the target stay: French has one before its colon.
+    return {source.strip(): target.strip(" \t\r\n") for source, target in pairs.items()}
+
+
+class LlmServer:
+    """The server, in a thread of its own while used as a context manager; ``port`` 0 = a free one."""
+
+    def __init__(self, pairs: Mapping[str, str] | None = None, *, port: int = 0) -> None:
+        self.pairs = _stripped(pairs or {})
+        self.port = port
+        self.inflight = 0
+        self._held: list[asyncio.Future[None]] = []
+        self.reset()
+        self.connections: set[_Connection] = set()
+        self._loop = asyncio.new_event_loop()
+        self._thread: threading.Thread | None = None
+
+    def reset(self) -> None:
+        """Forget all calls and faults; whoever is held stays held."""
+        self.calls: list[Call] = []
+        self.inflight_max = self.inflight
+        self.latency = 0.0
+        self._mode: Fault | None = None
+        self._mode_left: int | None = None
+        self._seen: Counter[str] = Counter()
+        self._to_hold = 0
+
+    # -- life --------------------------------------------------------------------------------------
+
+    @property
+    def base_url(self) -> str:
+        """What OPENAI_BASE_URL is to be."""
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    def __enter__(self) -> Self:
+        ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(ready,), name="llm-server", daemon=True)
+        self._thread.start()
+        if not ready.wait(10):
+            raise RuntimeError("the stand-in LLM server did not start")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        if self._thread is not None:
+            self._thread.join(10)
+
+    def _run(self, ready: threading.Event, *, announce: bool = False) -> None:
+        self._loop.run_until_complete(self._listen())
+        ready.set()
+        if announce:
+            sys.stdout.write(f"{self.base_url}\n")
+            sys.stdout.flush()
+        try:
+            self._loop.run_forever()
+        finally:
+            self._loop.run_until_complete(self._end())
+            self._loop.close()
+
+    async def _end(self) -> None:
+        self._server.close()
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for connection in list(self.connections):
+            connection.abort()
+        await asyncio.sleep(0)
+
+    async def _listen(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: _Connection(self), "127.0.0.1", self.port, backlog=4096)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    def serve(self) -> None:
+        """Run in this thread until interrupted."""
+        self._run(threading.Event(), announce=True)
+
+    # -- steering ----------------------------------------------------------------------------------
+
+    @property
+    def mode(self) -> str:
+        """The fault of all calls that have no marker of their own; ``ok`` = none."""
+        return "ok" if self._mode is None else self._mode.name
+
+    @mode.setter
+    def mode(self, text: str) -> None:
+        fault = None if text == "ok" else Fault.parse(text)
+        self._mode, self._mode_left = fault, fault and fault.times
+
+    def hold(self, count: int = -1) -> None:
+        """Keep the next ``count`` calls (-1 = all) waiting until ``release``."""
+        self._to_hold = count
+
+    def release(self) -> None:
+        """Let everyone go on who is held, and hold nobody any more."""
+        self._to_hold = 0
+        self._loop.call_soon_threadsafe(self._let_go)
+
+    def _let_go(self) -> None:
+        held, self._held = self._held, []
+        for future in held:
+            if not future.done():
+                future.set_result(None)
+
+    @property
+    def held(self) -> int:
+        """How many calls wait for ``release`` now."""
+        return sum(not future.done() for future in self._held)
+
+    def contents(self) -> list[str]:
+        """The texts of all calls so far, in order of arrival."""
+        return [call.content for call in self.calls]
+
+    def apply(self, changes: Mapping[str, Any]) -> None:
+        """What ``POST /control`` does: reset, pairs, mode, latency, hold (true or a number), release."""
+        if changes.get("reset"):
+            self.reset()
+        if "pairs" in changes:
+            self.pairs |= _stripped(changes["pairs"])
+        if "mode" in changes:
+            self.mode = changes["mode"]
+        self.latency = float(changes.get("latency", self.latency))
+        if "hold" in changes:
+            self.hold(-1 if changes["hold"] is True else int(changes["hold"]))
+        if changes.get("release"):
+            self.release()
+
+    def state(self) -> dict[str, Any]:
+        """What ``GET /control`` answers."""
+        return {
+            "count": len(self.calls),
+            "calls": [asdict(call) for call in self.calls],
+            "inflight": self.inflight,
+            "inflight_max": self.inflight_max,
+            "held": self.held,
+            "mode": self.mode,
+        }
+
+    # -- answers -----------------------------------------------------------------------------------
+
+    async def answer(
+        self, connection: _Connection, method: str, path: str, headers: dict[str, str], body: bytes
+    ) -> None:
+        """One request of any kind."""
+        match method, path:
+            case "POST", "/v1/chat/completions":
+                await self._complete(connection, headers, json.loads(body))
+            case "GET", "/v1/models":
+                connection.send_json(200, {"object": "list", "data": [{"id": "stand-in", "object": "model"}]})
+            case "GET", "/control":
+                connection.send_json(200, self.state())
+            case "POST", "/control":
+                self.apply(json.loads(body))
+                connection.send_json(200, self.state())
+            case _:
+                connection.send_json(404, error_body("no such route", "not_found"))
+
+    async def _complete(self, connection: _Connection, headers: dict[str, str], request: dict[str, Any]) -> None:
+        texts = {message["role"]: message["content"] for message in request["messages"]}
+        call = Call(
+            content=texts["user"],
+            system=texts.get("system", ""),
+            model=request["model"],
+            key=headers.get("authorization", "").removeprefix("Bearer "),
+            at=time.time(),
+            headers=headers,
+        )
+        self.calls.append(call)
+        self.inflight += 1
+        self.inflight_max = max(self.inflight_max, self.inflight)
+        try:
+            fault = self._fault_of(call.content)
+            if self._to_hold:
+                self._to_hold -= self._to_hold > 0
+                await self._wait_for_release()
+            if self.latency:
+                await asyncio.sleep(self.latency)
+            await self._reply(connection, call, fault)
+        finally:
+            self.inflight -= 1
+
+    async def _wait_for_release(self) -> None:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._held.append(future)
+        await future
+
+    def _fault_of(self, content: str) -> Fault | None:
+        index = self._seen[content]
+        self._seen[content] += 1
+        for text in MARKER.findall(content):
+            fault = Fault.parse(text)
+            if fault.times is None or index < fault.times:
+                return fault
+            index -= fault.times
+        if self._mode is None or self._mode_left == 0:
+            return None
+        if self._mode_left is not None:
+            self._mode_left -= 1
+        return self._mode
+
+    async def _reply(self, connection: _Connection, call: Call, fault: Fault | None) -> None:
+        source = MARKER.sub("", call.content).strip()
+        target = self.pairs.get(source) or fake_translation(source)
+        good = completion(call, target)
+        name, value = (fault.name, fault.value) if fault else ("ok", None)
+        if fault is not None and (status := status_answer(fault, call.key)) is not None:
+            connection.send_json(*status)
+            return
+        match name:
+            case "ok":
+                connection.send_json(200, good)
+            case "timeout":
+                await asyncio.Event().wait()
+            case "hold":
+                await self._wait_for_release()
+                connection.send_json(200, good)
+            case "latency":
+                await asyncio.sleep(float(value or 1))
+                connection.send_json(200, good)
+            case "drip":
+                await connection.drip(json.dumps(good).encode(), float(value or 1))
+            case "reset" | "reset-early" | "disconnect" | "cut":
+                connection.break_off(json.dumps(good).encode(), name)
+            case "garbage":
+                connection.send(200, b"<html><body>502 Bad Gateway: sk-canary</body></html>", "text/html")
+            case "bad-json":
+                connection.send(200, b'{"choices": [{"message": ', "application/json")
+            case _:
+                connection.send_json(200, odd_answer(name, call, source, target))
+
+
+class _Connection(asyncio.Protocol):
+    """HTTP/1.1 with keep-alive and Content-Length bodies; one request at a time."""
+
+    def __init__(self, server: LlmServer) -> None:
+        self._llm = server
+        self._buffer = b""
+        self._task: asyncio.Task[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._llm.connections.add(self)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        del error
+        self._llm.connections.discard(self)
+        if self._task is not None:
+            self._task.cancel()  # the caller is gone: a held call ends here
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        self._take_request()
+
+    def _take_request(self) -> None:
+        head, separator, rest = self._buffer.partition(b"\r\n\r\n")
+        if not separator or self._task is not None:
+            return
+        first, *lines = head.decode("latin-1").split("\r\n")
+        method, path, _ = first.split(" ", 2)
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        length = int(headers.get("content-length", "0"))
+        if len(rest) < length:
+            return
+        self._buffer = rest[length:]
+        answer = self._llm.answer(self, method, path, headers, rest[:length])
+        self._task = asyncio.get_running_loop().create_task(answer)
+        self._task.add_done_callback(self._answered)
+
+    def _answered(self, task: asyncio.Task[None]) -> None:
+        self._task = None
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.send_json(500, error_body(f"the stand-in itself failed: {error!r}", "stand-in"))
+        if self._buffer:
+            self._take_request()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    def send_json(self, status: int, body: Any, headers: Mapping[str, str] | None = None) -> None:
+        self.send(status, json.dumps(body).encode(), "application/json", headers)
+
+    def send(self, status: int, body: bytes, kind: str, headers: Mapping[str, str] | None = None) -> None:
+        self._transport.write(_head(status, len(body), kind, headers or {}) + body)
+
+    async def drip(self, body: bytes, seconds: float) -> None:
+        self._transport.write(_head(200, len(body), "application/json", {}))
+        for index in range(len(body)):
+            self._transport.write(body[index : index + 1])
+            await asyncio.sleep(seconds)
+
+    def break_off(self, body: bytes, how: str) -> None:
+        if how in {"reset", "cut"}:
+            self._transport.write(_head(200, len(body), "application/json", {}) + body[: len(body) // 2])
+        if how in {"reset", "reset-early"}:
+            # Closing with a linger time of zero sends RST instead of FIN.
+            raw: socket.socket = self._transport.get_extra_info("socket")
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self._transport.abort()
+        else:
+            self._transport.close()
+
+
+def _head(status: int, length: int, kind: str, headers: Mapping[str, str]) -> bytes:
+    try:
+        phrase = HTTPStatus(status).phrase
+    except ValueError:
+        phrase = "Unknown"
+    lines = [f"HTTP/1.1 {status} {phrase}", f"Content-Type: {kind}", f"Content-Length: {length}"]
+    return "\r\n".join([*lines, *(f"{name}: {value}" for name, value in headers.items()), "", ""]).encode()
+
+
+def control(base_url: str, **changes: Any) -> dict[str, Any]:
+    """Steer (``mode="500x3"``, ``hold=1``, ``release=True`` …) or, without changes, read a server elsewhere."""
+    url = base_url.removesuffix("/v1") + "/control"
+    data = json.dumps(changes).encode() if changes else None
+    with urllib.request.urlopen(urllib.request.Request(url, data), timeout=10) as response:  # noqa: S310 - our own
+        state: dict[str, Any] = json.load(response)
+    return state
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Stand-in for an OpenAI-compatible LLM server.")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--po", type=Path, help="a PO file with the translations to answer with")
+    options = parser.parse_args()
+    pairs: dict[str, str] = {}
+    if options.po:
+        from catalogue import read_po  # needs polib, which a server without --po does not
+
+        pairs = read_po(options.po)
+    with suppress(KeyboardInterrupt):
+        LlmServer(pairs, port=options.port).serve()
+
+
+if __name__ == "__main__":
+    main()

@@ -6,9 +6,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
-
+from api_server import CANARY, Api
 from servers import Valkey, wait_until
 
 _SETTINGS = ("TQ_", "REDIS_", "OPENAI_", "FLOWER_")
@@ -60,3 +61,35 @@ def environment(tmp_path: Path) -> dict[str, str]:
     """The environment of a tq process: this one's, with ``tmp_path`` as home and data dir."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(_SETTINGS)}
     return inherited | {"TQ_DATA_DIR": str(tmp_path), "HOME": str(tmp_path), "PYTHONUNBUFFERED": "1"}
+
+
+@pytest.fixture(scope="session")
+def api_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    """The Valkey behind ``api``."""
+    with Valkey(tmp_path_factory.mktemp("api")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def api(api_valkey: Valkey) -> Iterator[Api]:
+    """The API as ``tq api`` runs it, on a Valkey of its own, without network."""
+    folder = api_valkey.folder
+    environment = os.environ | {"TQ_DATA_DIR": str(folder), "HOME": str(folder), "TQ_PROVIDER": "pseudo"}
+    with Api(folder, environment) as server:
+        yield server
+        assert CANARY not in server.process.output, "the API logged a key"
+
+
+@pytest.fixture
+def http(api: Api, api_valkey: Valkey) -> Iterator[httpx.Client]:
+    """A client of the API, whose store is empty. No answer may hold the canary key."""
+    with api_valkey.client() as redis:
+        redis.flushall()
+
+    def check(response: httpx.Response) -> None:
+        if "text/event-stream" not in response.headers.get("content-type", ""):
+            response.read()
+            assert CANARY not in response.text, "the API answered with a key"
+
+    with api.client(event_hooks={"response": [check]}) as client:
+        yield client

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -12,11 +11,13 @@ __all__ = ["Client", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    # Resolved on first use: `tq --help` must not pay for httpx, nor a worker for the client.
+    # Resolved on first use: `tq --help` must pay neither for httpx nor for reading the metadata.
     if name == "Client":
-        from tq.client import Client  # noqa: PLC0415 - lazy, see above
+        from tq.client import Client
 
         return Client
     if name == "__version__":
+        from importlib.metadata import version
+
         return version("tq")
     raise AttributeError(f"module 'tq' has no attribute {name!r}")

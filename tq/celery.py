@@ -90,7 +90,7 @@ def make_app(settings: Settings) -> Celery:
     """A Celery app for these settings; nothing is connected yet."""
     url = broker_url(settings)
     amqp = urlsplit(url).scheme.startswith(("amqp", "pyamqp"))
-    app = Celery("tq", broker=url, include=["tq.tasks", "tq.worker"])
+    app = Celery("tq", broker=url, include=["tq.tasks", "tq.worker"], set_as_current=False)
     app.conf.update(
         result_backend="tq.results:StoreBackend",
         broker_transport_options=_transport_options(settings, url),
@@ -120,3 +120,10 @@ def make_app(settings: Settings) -> Celery:
 
 
 app = make_app(get_settings())
+app.set_default()
+app.set_current()
+
+
+def app_for(settings: Settings) -> Celery:
+    """THE app, unless ``settings`` are others than this process's own."""
+    return app if settings == get_settings() else make_app(settings)

@@ -148,16 +148,16 @@ class Submission(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
 
     content: Text = Field(description="The text to translate: not empty, at most TQ_MAX_CONTENT bytes of UTF-8.")
-    model_name: Line | None = Field(None, description="The model; TQ_MODEL when absent.")
+    model_name: Line | None = Field(default=None, description="The model; TQ_MODEL when absent.")
     api_key: ApiKey | None = Field(
         None, description="A key for this message alone; stored sealed, deleted when the message ends, never shown."
     )
-    priority: int = Field(0, ge=MIN_PRIORITY, le=MAX_PRIORITY, description="10 is the most urgent.")
+    priority: int = Field(default=0, ge=MIN_PRIORITY, le=MAX_PRIORITY, description="10 is the most urgent.")
     metadata: dict[str, JsonValue] = Field(
         default_factory=dict,
         description="source_language, target_language (BCP 47), domain, and up to 64 keys of your own (16 KiB in all).",
     )
-    message_id: str | None = Field(None, description="Your own id; made for you when absent.")
+    message_id: str | None = Field(default=None, description="Your own id; made for you when absent.")
 
     @field_validator("content")
     @classmethod
@@ -319,7 +319,7 @@ class Change(BaseModel):
     priority: int
     languages: str
     attempts: int
-    info: str = Field("", description="The error's type, or the model, or the seconds until the retry.")
+    info: str = Field(default="", description="The error's type, or the model, or the seconds until the retry.")
 
 
 class QueueDepth(BaseModel):

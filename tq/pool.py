@@ -139,6 +139,9 @@ class TaskPool(BasePool):
             try:
                 if callback is not None:
                     callback(result)
+                # The callback leaves the acknowledgement to the hub, which would sleep before it looks
+                # again: with every slot taken nothing else wakes it for a second.
+                self._run_ready()
             finally:
                 with self._idle:
                     self._unfinished -= 1
@@ -180,8 +183,12 @@ class TaskPool(BasePool):
     def _pump(self) -> None:
         # Celery's hub does not run while a pool stops: without this, finished tasks would neither be
         # acknowledged nor reported, and would come again elsewhere.
-        if self._hub is not None and threading.current_thread() is threading.main_thread():
-            for callback in self._hub._pop_ready():  # noqa: SLF001 - run_once() would also poll closed sockets
+        if threading.current_thread() is threading.main_thread():
+            self._run_ready()
+
+    def _run_ready(self) -> None:
+        if self._hub is not None:
+            for callback in self._hub._pop_ready():  # noqa: SLF001 - run_once() would also poll sockets
                 callback()
 
     def terminate_job(self, pid: int, signal: int | None = None) -> None:

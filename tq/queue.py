@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from ulid import ULID
 
-from tq.celery import TASK_NAME, app, broker_url, priority_step
+from tq.celery import TASK_NAME, app_for, broker_url, priority_step
 from tq.errors import (
     ContentTooLarge,
     DuplicateMessage,
@@ -57,6 +57,7 @@ from tq.store import Claim, Store, Token
 logger = logging.getLogger(__name__)
 
 _MAX_LIST: Final = 200
+_MAX_CURSOR: Final = 18
 #: How Celery's events call the ends that a message can come to outside of a worker.
 _EVENTS: Final = {
     Status.CANCELLED: "task-revoked",
@@ -219,7 +220,7 @@ class TranslationQueue:
         """
         if not 1 <= limit <= _MAX_LIST:
             raise InvalidMessage(f"limit must be from 1 to {_MAX_LIST}")
-        if cursor is not None and not (cursor.isascii() and cursor.isdigit()):
+        if cursor is not None and not (cursor.isascii() and cursor.isdigit() and len(cursor) <= _MAX_CURSOR):
             raise InvalidMessage("the cursor is not valid", fix="pass next_cursor of the page before, unchanged")
         below = int(cursor) if cursor else None
         found = await self.store.list([status] if status else list(Status), below=below, limit=limit + 1)
@@ -361,8 +362,8 @@ class Publisher:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._url = broker_url(settings)
-        self.is_redis = urlsplit(self._url).scheme.startswith(("redis", "sentinel"))
+        self.app = app_for(settings)
+        self.is_redis = urlsplit(broker_url(settings)).scheme.startswith(("redis", "sentinel"))
         self._due: list[Token] = []
         self._running: asyncio.Task[None] | None = None
 
@@ -392,7 +393,7 @@ class Publisher:
             return
 
         def send() -> None:
-            with app.events.default_dispatcher() as dispatcher:
+            with self.app.events.default_dispatcher() as dispatcher:
                 for message_id in message_ids:
                     dispatcher.send(event, uuid=message_id, **_EVENT_FIELDS[event])
 
@@ -403,7 +404,7 @@ class Publisher:
 
     def publish(self, tokens: Sequence[Token]) -> None:
         """Publish now, in the calling thread."""
-        with app.producer_pool.acquire(block=True, timeout=10) as producer:
+        with self.app.producer_pool.acquire(block=True, timeout=10) as producer:
             if len(tokens) == 1 or not self.is_redis:
                 for token in tokens:
                     self._send(token, producer)
@@ -415,7 +416,7 @@ class Publisher:
     def _send(self, token: Token, producer: Any) -> None:
         queue = token.queue or get_queue_for_priority(token.priority)
         priority = priority_step(queue, token.priority) if self.is_redis else token.priority
-        app.send_task(
+        self.app.send_task(
             TASK_NAME,
             args=(token.message_id,),
             task_id=token.message_id,

@@ -15,7 +15,7 @@ from typing import Final
 
 from redis.asyncio import Redis
 
-from tq.celery import app, broker_url, list_name, priority_step
+from tq.celery import broker_url, list_name, priority_step
 from tq.errors import Poisoned, TqError
 from tq.messages import HIGH_PRIORITY, MAX_PRIORITY, MIN_PRIORITY, QUARANTINE, Status, get_queue_for_priority
 from tq.queue import TranslationQueue
@@ -100,7 +100,7 @@ class Reaper:
         return self._broker
 
     def _is_empty(self, queue: str) -> bool:
-        with app.connection_for_read() as connection, connection.channel() as channel:
+        with self._queue.publisher.app.connection_for_read() as connection, connection.channel() as channel:
             return bool(channel.queue_declare(queue=queue, passive=True).message_count == 0)
 
     async def _age(self) -> int:

@@ -67,56 +67,67 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    redis_host: str | None = Field(None, description="host of the Redis to use; set, nothing is embedded")
-    redis_port: int | None = Field(None, ge=1, le=65535, description="its port (6379); set, nothing is embedded")
-    redis_db: int = Field(0, ge=0, le=65535, description="number of its database")
-    redis_password: SecretStr | None = Field(None, description="its password")
+    redis_host: str | None = Field(default=None, description="host of the Redis to use; set, nothing is embedded")
+    redis_port: int | None = Field(
+        default=None, ge=1, le=65535, description="its port (6379); set, nothing is embedded"
+    )
+    redis_db: int = Field(default=0, ge=0, le=65535, description="number of its database")
+    redis_password: SecretStr | None = Field(default=None, description="its password")
     redis_url: SecretStr | None = Field(
-        None, description="the Redis to use, instead of the four: redis://, rediss://, redis+socket://, sentinel://"
+        default=None,
+        description="the Redis to use, instead of the four: redis://, rediss://, redis+socket://, sentinel://",
     )
     broker_url: SecretStr | None = Field(
-        None, description="Celery's broker, if it is to be another one (amqp://…); the store stays on Redis"
+        default=None, description="Celery's broker, if it is to be another one (amqp://…); the store stays on Redis"
     )
     data_dir: Path = Field(
         default_factory=lambda: Path(platformdirs.user_state_dir("tq", appauthor=False)),
         description="embedded data, logs, key file, stack file",
     )
 
-    openai_api_key: SecretStr | None = Field(None, description="key for messages that bring none")
-    openai_base_url: str | None = Field(None, description="an OpenAI-compatible endpoint")
-    model: str = Field("gpt-5.4-mini", min_length=1, max_length=200, description="model for messages that name none")
-    target_language: str = Field("en", description="target language for messages that name none")
+    openai_api_key: SecretStr | None = Field(default=None, description="key for messages that bring none")
+    openai_base_url: str | None = Field(default=None, description="an OpenAI-compatible endpoint")
+    model: str = Field(
+        default="gpt-5.4-mini", min_length=1, max_length=200, description="model for messages that name none"
+    )
+    target_language: str = Field(default="en", description="target language for messages that name none")
     provider: Literal["auto", "openai", "pseudo"] = Field(
-        "auto", description="openai, pseudo, or auto: openai if a key or a base URL is known"
+        default="auto", description="openai, pseudo, or auto: openai if a key or a base URL is known"
     )
 
-    api_host: str = Field("127.0.0.1", description="address of the API")
-    api_port: int = Field(8000, ge=1, le=65535, description="port of the API")
-    api_token: SecretStr | None = Field(None, description="bearer token(s) that open the API, comma separated")
-    flower_host: str = Field("127.0.0.1", description="address of Flower")
-    flower_port: int = Field(5555, ge=1, le=65535, description="port of Flower")
-    flower_basic_auth: SecretStr | None = Field(None, description="user:password for Flower")
+    api_host: str = Field(default="127.0.0.1", description="address of the API")
+    api_port: int = Field(default=8000, ge=1, le=65535, description="port of the API")
+    api_token: SecretStr | None = Field(default=None, description="bearer token(s) that open the API, comma separated")
+    flower_host: str = Field(default="127.0.0.1", description="address of Flower")
+    flower_port: int = Field(default=5555, ge=1, le=65535, description="port of Flower")
+    flower_basic_auth: SecretStr | None = Field(default=None, description="user:password for Flower")
 
-    concurrency: int = Field(200, ge=1, le=10_000, description="messages in flight per worker process")
-    max_retries: int = Field(5, ge=0, le=100, description="retries of a message before it has failed")
+    concurrency: int = Field(default=200, ge=1, le=10_000, description="messages in flight per worker process")
+    max_retries: int = Field(default=5, ge=0, le=100, description="retries of a message before it has failed")
     retry_base: Duration = Field(
-        1.0, gt=0, le=3600, description="first pause between attempts; doubles each time, with full jitter"
+        default=1.0, gt=0, le=3600, description="first pause between attempts; doubles each time, with full jitter"
     )
-    retry_max_delay: Duration = Field(600.0, gt=0, le=86_400, description="longest pause between attempts")
-    request_timeout: Duration = Field(120.0, gt=0, le=3600, description="hard deadline of one attempt")
-    lease: Duration = Field(45.0, ge=1, le=3600, description="how long a silent worker keeps a message")
-    grace: Duration = Field(30.0, ge=0, le=3600, description="how long a worker may drain when it stops")
+    retry_max_delay: Duration = Field(default=600.0, gt=0, le=86_400, description="longest pause between attempts")
+    request_timeout: Duration = Field(default=120.0, gt=0, le=3600, description="hard deadline of one attempt")
+    lease: Duration = Field(default=45.0, ge=1, le=3600, description="how long a silent worker keeps a message")
+    grace: Duration = Field(default=30.0, ge=0, le=3600, description="how long a worker may drain when it stops")
     result_ttl: Duration = Field(
-        7 * 86_400.0, ge=1, le=10 * 365 * 86_400, description="how long a finished message is kept"
+        default=7 * 86_400.0, ge=1, le=10 * 365 * 86_400, description="how long a finished message is kept"
     )
-    max_wait: Duration = Field(60.0, gt=0, le=7 * 86_400, description="a message queued longer is moved to the front")
+    max_wait: Duration = Field(
+        default=60.0, gt=0, le=7 * 86_400, description="a message queued longer is moved to the front"
+    )
     max_queued: int = Field(
-        100_000, ge=1, le=100_000_000, description="above it, submits are refused until there is room"
+        default=100_000, ge=1, le=100_000_000, description="above it, submits are refused until there is room"
     )
-    max_content: ByteSize = Field(ByteSize(2**20), ge=1, le=64 * 2**20, description="longest text, in bytes of UTF-8")
-    batch_max_items: int = Field(20, ge=1, le=1000, description="messages that may share one provider call; 1 = never")
-    secret_key: SecretStr | None = Field(None, description="seals api keys; made once in the data dir")
-    url: str | None = Field(None, description="client commands talk HTTP to this API instead of the broker")
+    max_content: ByteSize = Field(
+        default=ByteSize(2**20), ge=1, le=64 * 2**20, description="longest text, in bytes of UTF-8"
+    )
+    batch_max_items: int = Field(
+        default=20, ge=1, le=1000, description="messages that may share one provider call; 1 = never"
+    )
+    secret_key: SecretStr | None = Field(default=None, description="seals api keys; made once in the data dir")
+    url: str | None = Field(default=None, description="client commands talk HTTP to this API instead of the broker")
 
     @field_validator("data_dir")
     @classmethod
@@ -167,9 +178,7 @@ class Settings(BaseSettings):
                 "TQ_RETRY_BASE is above TQ_RETRY_MAX_DELAY: the first retry would wait longer than any may"
             )
         if not is_loopback(self.api_host) and not self.api_tokens:
-            raise ValueError(
-                f"TQ_API_HOST={self.api_host} lets other machines in: TQ_API_TOKEN must be set then"
-            )
+            raise ValueError(f"TQ_API_HOST={self.api_host} lets other machines in: TQ_API_TOKEN must be set then")
         if not is_loopback(self.flower_host) and self.flower_basic_auth is None:
             raise ValueError(
                 f"TQ_FLOWER_HOST={self.flower_host} lets other machines in: TQ_FLOWER_BASIC_AUTH must be set then"

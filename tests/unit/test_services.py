@@ -143,18 +143,18 @@ def test_port_in_use(host: str) -> None:
     with socket.create_server((host, 0)) as server:
         port = server.getsockname()[1]
         with pytest.raises(StackError) as caught:
-            require_free_port("127.0.0.1", port, service="API", setting="TQ_API")
+            require_free_port("127.0.0.1", port, service="the API", setting="TQ_API")
     assert f"port {port} is in use" in caught.value.what
     assert f"pid {os.getpid()} ({psutil.Process().name()})" in caught.value.why
     assert "--port auto" in caught.value.fix
     assert "TQ_API_PORT" in caught.value.fix
-    require_free_port("127.0.0.1", port, service="API", setting="TQ_API")
+    require_free_port("127.0.0.1", port, service="the API", setting="TQ_API")
 
 
 def test_foreign_address() -> None:
     """An address that is not this machine's is a problem of its own, not a port in use."""
     with pytest.raises(StackError, match=r"cannot listen on 192\.0\.2\.1"):
-        require_free_port("192.0.2.1", 8000, service="API", setting="TQ_API")
+        require_free_port("192.0.2.1", 8000, service="the API", setting="TQ_API")
 
 
 def test_free_ports_differ() -> None:
@@ -162,7 +162,7 @@ def test_free_ports_differ() -> None:
     ports = free_ports("127.0.0.1", "127.0.0.1", "127.0.0.1")
     assert len(set(ports)) == 3
     for port in ports:
-        require_free_port("127.0.0.1", port, service="API", setting="TQ_API")
+        require_free_port("127.0.0.1", port, service="the API", setting="TQ_API")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,191 @@
+"""`tq` looks at messages, changes them, and checks its surroundings."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from api_server import Api
+from cli_driver import CANARY, TQ, Cli, complete, fail
+from servers import Process, Valkey, free_port, wait_until
+
+from tq.backend import make_submission
+from tq.local import LocalClient
+from tq.messages import Status
+from tq.settings import Settings
+
+
+@pytest.fixture
+def tq(environment: dict[str, str], tmp_path: Path) -> Cli:
+    """Runs tq in ``tmp_path``, which is its data dir too."""
+    return Cli(environment, tmp_path)
+
+
+@pytest.fixture
+def local(valkey: Valkey, tmp_path: Path) -> Iterator[LocalClient]:
+    """The queue itself, to play the worker's part and to look behind the command."""
+    assert valkey.socket.exists()
+    with LocalClient(Settings(data_dir=tmp_path)) as client:
+        yield client
+
+
+@pytest.fixture
+def api(valkey: Valkey, environment: dict[str, str], tmp_path: Path) -> Iterator[Api]:
+    """The API on the same Valkey."""
+    assert valkey.socket.exists()
+    with Api(tmp_path, environment) as server:
+        yield server
+
+
+@pytest.fixture
+def worker(valkey: Valkey, local: LocalClient, environment: dict[str, str], tmp_path: Path) -> Iterator[Process]:
+    """A worker without a key: it answers with pseudo output."""
+    assert valkey.socket.exists()
+    with Process([*TQ, "worker"], log=tmp_path / "worker.log", env=environment, cwd=tmp_path) as process:
+        wait_until(lambda: local.stats().workers, "the worker is listed")
+        yield process
+
+
+# -- look and change ---------------------------------------------------------------------------------
+
+
+def test_status(tq: Cli, local: LocalClient) -> None:
+    """A message is shown whole, and nothing in it is obeyed by a terminal."""
+    local.submit("Hello\x1b[2J", to="fr", message_id="mine")
+    complete(local, "mine", "Bonjour\n\x1b]0;title\x07")
+    shown = tq("status", "mine").stdout
+    assert shown.startswith("mine  completed\n")
+    assert "\x1b" not in shown
+    assert "Hello\\x1b[2J" in shown
+    assert json.loads(tq("status", "mine", "--json").stdout)["translation"] == "Bonjour\n\x1b]0;title\x07"
+
+
+def test_status_of_several(tq: Cli, local: LocalClient) -> None:
+    """After an unknown id the others are still shown; the exit code is that of the first error."""
+    local.submit("Hello", to="fr", message_id="mine")
+    done = tq("status", "nope", "mine", "no way")
+    assert done.returncode == 3
+    assert "mine  queued" in done.stdout
+    assert done.stderr.count("error: ") == 2
+
+
+def test_follow(tq: Cli, local: LocalClient) -> None:
+    """Following ends with the message, and its exit code says how."""
+    local.submit("Hello", to="fr", message_id="mine")
+    with tq.start("status", "mine", "--follow") as running:
+        wait_until(lambda: b"queued" in running.out, "it is shown")
+        fail(local, "mine")
+        assert running.popen.wait(timeout=30) == 1
+        assert b"reported: no such luck" in running.out
+
+
+def test_list(tq: Cli, local: LocalClient) -> None:
+    """Lists are newest first, a line each, by status and as long as asked for, also beyond one page."""
+    local.submit_many([make_submission("Hello", message_id=f"m{number}") for number in range(203)])
+    local.cancel("m7")
+    assert len(tq("list").stdout.splitlines()) == 20
+    assert len(tq("list", "--limit", "1000").stdout.splitlines()) == 203
+    assert len(tq("list", "--limit", "202", "--json").stdout.splitlines()) == 202
+    assert tq("list", "--status", "cancelled").stdout.split()[0] == "m7"
+    newest = [line.split()[0] for line in tq("list", "--limit", "2").stdout.splitlines()]
+    assert newest == [message.message_id for message in local.list(limit=2)[0]]
+
+
+def test_stats(tq: Cli, local: LocalClient) -> None:
+    """Figures are text for people and JSON for programs."""
+    local.submit("Hello", priority=9)
+    assert "high_priority 1, default 0" in tq("stats").stdout
+    stats = json.loads(tq("stats", "--json").stdout)
+    assert stats["queues"]["high_priority"] == 1
+    assert stats["counts"]["queued"] == 1
+
+
+def test_cancel_and_retry(tq: Cli, local: LocalClient) -> None:
+    """Cancelling and retrying say the new status; what the state forbids is refused."""
+    local.submit("Hello", message_id="mine")
+    assert tq("cancel", "mine").stdout == "mine  cancelled\n"
+    assert tq("cancel", "mine").returncode == 2
+    assert tq("retry", "nope", "mine").stdout == "mine  queued\n"
+    assert local.get("mine").status is Status.QUEUED
+    assert tq("retry", "mine", "nope").returncode == 2
+    assert tq("cancel", "nope").returncode == 3
+
+
+def test_retry_all_that_failed(tq: Cli, local: LocalClient) -> None:
+    """--failed takes every page of failed messages, leaves others alone, and counts."""
+    for number in range(3):
+        local.submit("Hello", message_id=f"m{number}")
+    fail(local, "m0")
+    fail(local, "m2")
+    assert tq("retry", "--failed").stdout == "2 messages queued again\n"
+    assert local.stats().counts[Status.QUEUED] == 3
+    assert tq("retry", "--failed").stdout == "0 messages queued again\n"
+
+
+def test_retry_needs_the_key_again(tq: Cli, local: LocalClient) -> None:
+    """A message that came with a key of its own needs it again; from a pipe it is the first line."""
+    local.submit("Hello", message_id="mine", api_key=CANARY)
+    fail(local, "mine")
+    refused = tq("retry", "mine")
+    assert refused.returncode == 2
+    assert "--ask-key" in refused.stderr
+    assert tq("retry", "--failed").returncode == 2
+    assert tq("retry", "mine", "--ask-key", stdin=CANARY).stdout == "mine  queued\n"
+
+
+@pytest.mark.parametrize("line", [["list"], ["stats"], ["status", "mine"], ["config"], ["ps"], ["--help"]])
+def test_no_escapes_in_a_pipe(tq: Cli, local: LocalClient, line: list[str]) -> None:
+    """A pipe gets neither colours nor boxes, whatever the environment wishes."""
+    local.submit("Hello", message_id="mine")
+    done = tq(*line, FORCE_COLOR="1", TERM="xterm-256color", COLORTERM="truecolor")
+    assert not re.search("[\x1b─-╿]", done.stdout + done.stderr)
+
+
+def test_list_into_a_pipe_that_closes(local: LocalClient, environment: dict[str, str], tmp_path: Path) -> None:
+    """A list whose reader has seen enough ends quietly."""
+    local.submit_many([make_submission("Hello") for _ in range(1000)])
+    command = f"{sys.executable} -m tq list --limit 1000 | head -1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, env=environment, cwd=tmp_path, check=True
+    )
+    assert done.stdout.split()[-1] == "0"
+    assert done.stderr == ""
+
+
+# -- doctor ------------------------------------------------------------------------------------------
+
+
+def test_doctor_without_redis(tq: Cli) -> None:
+    """Nothing reachable is exit code 5; each line says what it is about, and a fix follows a cross."""
+    done = tq("doctor", TQ_API_PORT=str(free_port()), TQ_FLOWER_PORT=str(free_port()))
+    assert done.returncode == 5
+    assert "✔ settings" in done.stdout
+    assert re.search("✘ redis .*nothing to talk to.*\n +fix: start one with `tq up`", done.stdout)
+
+
+@pytest.mark.usefixtures("api")
+def test_doctor_finds_what_is_wrong(tq: Cli, api: Api, tmp_path: Path) -> None:
+    """No worker, a data dir that is open, a provider that does not answer: each with its fix, exit code 1."""
+    tmp_path.chmod(0o755)
+    ports = {"TQ_API_PORT": str(api.port), "TQ_FLOWER_PORT": str(free_port())}
+    nobody = f"http://127.0.0.1:{free_port()}/v1"
+    done = tq("doctor", OPENAI_BASE_URL=nobody, OPENAI_API_KEY=CANARY, **ports)
+    assert done.returncode == 1
+    for pattern in ("✘ data dir .*\n +fix: chmod 700", "✘ worker .*\n +fix", "✘ provider .*\n +fix", "✔ api .*answers"):
+        assert re.search(pattern, done.stdout), done.stdout
+    assert CANARY not in done.stdout + done.stderr
+
+
+@pytest.mark.usefixtures("worker")
+def test_doctor_is_content(tq: Cli, tmp_path: Path) -> None:
+    """With everything in place it is exit code 0, and pseudo output is called what it is."""
+    tmp_path.chmod(0o700)
+    done = tq("doctor", TQ_API_PORT=str(free_port()), TQ_FLOWER_PORT=str(free_port()))
+    assert done.returncode == 0, done.stdout
+    assert "✘" not in done.stdout
+    assert "NOT a translation" in done.stdout

@@ -1,0 +1,266 @@
+"""What people see of messages: cells, lines, tables, and that no text takes the terminal over."""
+
+from __future__ import annotations
+
+import io
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from tq.lines import COLUMNS, age, ahead_of, cells, changed, document, figures, line, progress, row_of, span, summary
+from tq.messages import Change, Message, QueueDepth, Stats, Status, WorkerInfo
+from tq.tables import TailScreen, message_table
+from tq.terminal import clean
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+ID = "01K3ZQ7D8E9F0G1H2J3K4M5N6P"
+#: Clears the screen, sets a title, turns writing around, and would be bold as Rich markup.
+NASTY = "a\x1b[2J\x1b]0;x\x07\u202eb\r\n[bold]c[/bold]:smile:\x9b31m"
+
+
+def message(**fields: Any) -> Message:
+    """A queued message of two seconds ago, but for ``fields``."""
+    base = {
+        "message_id": ID,
+        "status": "queued",
+        "queue": "high_priority",
+        "priority": 9,
+        "content": "Hello",
+        "model_name": "gpt-x",
+        "metadata": {"source_language": "en", "target_language": "fr"},
+        "provider": None,
+        "translation": None,
+        "error": None,
+        "warnings": [],
+        "attempts": 0,
+        "created_at": NOW - timedelta(seconds=2),
+        "started_at": None,
+        "finished_at": None,
+        "next_retry_at": None,
+        "usage": None,
+    }
+    return Message.model_validate(base | fields)
+
+
+def completed(**fields: Any) -> Message:
+    """A message that took 1.2 s, but for ``fields``."""
+    done = {
+        "status": "completed",
+        "attempts": 1,
+        "provider": "openai",
+        "translation": "Bonjour",
+        "started_at": NOW - timedelta(seconds=1.2),
+        "finished_at": NOW,
+        "usage": {"prompt_tokens": 30, "completion_tokens": 8},
+    }
+    return message(**(done | fields))
+
+
+def change(status: str, seconds: float, attempts: int, info: str = "") -> Change:
+    """A change of the message, ``seconds`` after NOW."""
+    return Change(
+        cursor="1-0",
+        at=NOW + timedelta(seconds=seconds),
+        message_id=ID,
+        status=Status(status),
+        priority=9,
+        languages="en→fr",
+        attempts=attempts,
+        info=info,
+    )
+
+
+def rendered(renderable: Any, width: int = 100) -> str:
+    """What a terminal of this width would get."""
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, width=width, color_system="truecolor", markup=False)
+    console.print(renderable)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Bonjour, été 日本 👩\u200d🚀", "Bonjour, été 日本 👩\u200d🚀"),
+        ("\x1b[31mred", "\\x1b[31mred"),
+        ("two\nlines\r", "two\\nlines\\r"),
+        ("\u202eturned\u2066", "\\u202eturned\\u2066"),
+        ("\x9b31m\x7f", "\\x9b31m\\x7f"),
+    ],
+)
+def test_control_characters_become_visible(text: str, shown: str) -> None:
+    """Nothing that moves the cursor, recolours or reorders a line survives; ordinary text does."""
+    assert clean(text) == shown
+
+
+def test_kept_characters_stay() -> None:
+    """A caller that shows several lines keeps line feeds, and nothing else."""
+    assert clean("a\n\tb\x1b", keep="\n\t") == "a\n\tb\\x1b"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "rough", "exact"),
+    [(-1, "0s", "0.0s"), (1.24, "1s", "1.2s"), (59.96, "59s", "0m59s"), (125, "2m", "2m05s"), (7200, "2h", "2h")],
+)
+def test_durations(seconds: float, rough: str, exact: str) -> None:
+    """Ages are rough, durations exact to a tenth of a second below a minute; neither is negative."""
+    assert (age(seconds), span(seconds)) == (rough, exact)
+
+
+def test_cells_of_a_completed_message() -> None:
+    """A finished message shows its age, attempt, duration and tokens."""
+    row = row_of(completed())
+    assert cells(row, NOW) == (ID, "9", "en→fr", "completed", "2s", "1", "1.2s", "38 tokens")
+
+
+def test_cells_of_a_message_to_be_retried() -> None:
+    """A retrying message says why, and counts down to the next attempt."""
+    error = {"type": "rate-limited", "message": "429", "retryable": True}
+    row = row_of(message(status="retrying", attempts=2, error=error, next_retry_at=NOW + timedelta(seconds=8)))
+    assert cells(row, NOW)[-1] == "rate-limited, next in 8s"
+    assert cells(row, NOW + timedelta(seconds=3))[-1] == "rate-limited, next in 5s"
+
+
+def test_pseudo_output_is_called_what_it_is() -> None:
+    """Wherever pseudo output may be shown, it is said that it is not a translation."""
+    pseudo = completed(provider="pseudo", usage=None)
+    assert "NOT a translation" in cells(row_of(pseudo), NOW)[-1]
+    assert "NOT a translation" in document(pseudo, NOW)
+    assert "NOT a translation" in progress(pseudo, NOW)[2]
+
+
+def test_changes_make_a_row() -> None:
+    """Age and duration of a message in the tail come from its own earlier changes."""
+    row = changed(None, change("queued", 0, 0))
+    row = changed(row, change("running", 2, 1))
+    assert cells(row, NOW + timedelta(seconds=5))[3:7] == ("running", "5s", "1", "3.0s")
+    row = changed(row, change("completed", 6, 1, "gpt-x"))
+    assert cells(row, NOW + timedelta(seconds=9))[3:] == ("completed", "9s", "1", "4.0s", "gpt-x")
+
+
+def test_a_row_that_begins_late_does_not_guess() -> None:
+    """Of a message first seen at its end, age and duration are not known."""
+    assert cells(changed(None, change("failed", 0, 3, "invalid-key")), NOW)[3:] == (
+        "failed",
+        "-",
+        "3",
+        "-",
+        "invalid-key",
+    )
+
+
+def test_a_retried_row_runs_anew() -> None:
+    """A message that is queued again after its end has no duration any more."""
+    row = changed(row_of(completed()), change("queued", 1, 1))
+    assert row.finished is None
+
+
+def test_lines_are_columns_for_other_programs() -> None:
+    """A line in a pipe has the columns in order, separated by white space, without glyph or colour."""
+    text = line(row_of(completed()), NOW)
+    assert text.split()[: len(COLUMNS) - 1] == [ID, "9", "en→fr", "completed", "2s", "1", "1.2s"]
+    assert text.isprintable()
+
+
+def test_a_document_indents_and_cleans_texts() -> None:
+    """Texts of several lines stay under their heading; escape sequences in them are shown as such."""
+    text = document(completed(translation="une\ndeux\x1b[2J"), NOW)
+    assert "\n  translation une\n              deux\\x1b[2J" in text
+    assert "\x1b" not in text
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 200])
+def test_tables_never_cut_an_id(width: int) -> None:
+    """On a narrow terminal other columns go, and the id can still be copied."""
+    text = rendered(message_table([row_of(completed())], NOW, width), width)
+    assert ID in text
+    assert "✔ completed" in text
+
+
+def test_tables_interpret_nothing() -> None:
+    """Escape sequences and markup in what a message says reach the terminal as plain characters."""
+    row = row_of(message(status="running", attempts=1, model_name=NASTY, metadata={"target_language": "fr"}))
+    text = rendered(message_table([row], NOW, 200), 200)
+    assert "[bold]c[/bold]:smile:" in text
+    assert "\x1b[2J" not in text
+    assert not {"\x07", "\r", "\x9b", "\u202e"} & set(text)
+
+
+@pytest.mark.parametrize("status", list(Status))
+def test_every_status_has_its_look(status: Status) -> None:
+    """No status is missing from the tables."""
+    assert str(status) in rendered(message_table([row_of(message(status=status))], NOW, 100))
+
+
+def stats(**fields: Any) -> Stats:
+    """Figures of an idle queue, but for ``fields``."""
+    base: dict[str, Any] = {
+        "queues": {"high_priority": 0, "default": 0, "quarantine": 0},
+        "priorities": [],
+        "oldest_wait": 0.0,
+        "counts": dict.fromkeys(Status, 0),
+        "running": 0,
+        "retries_pending": 0,
+        "workers": [],
+        "throughput": {"attempts": 0.0, "completed": 0.0, "failed": 0.0, "cancelled": 0.0},
+    }
+    return Stats.model_validate(base | fields)
+
+
+def test_figures_say_when_nobody_works() -> None:
+    """Without a worker the figures end with what to do about it."""
+    assert figures(stats()).endswith("start one with `tq worker` or `tq up`")
+
+
+def test_figures_of_queues_and_workers() -> None:
+    """What waits is shown by priority, who works by name; the quarantine has no priority."""
+    worker = WorkerInfo(name="host:1", version="0.1.0", provider="openai", slots=200, running=3, alive_until=NOW)
+    depths = [
+        QueueDepth(queue="high_priority", priority=9, queued=2, oldest_wait=1.5),
+        QueueDepth(queue="quarantine", priority=None, queued=1, oldest_wait=61),
+    ]
+    text = figures(stats(priorities=depths, workers=[worker]))
+    assert "high_priority  9    2       1.5s" in text
+    assert "quarantine     -    1       1m01s" in text
+    assert "3 of 200" in text
+
+
+def test_how_many_are_ahead() -> None:
+    """Ahead of a new message is all that waits with its priority or a higher one, itself aside."""
+    depths = [
+        QueueDepth(queue="high_priority", priority=priority, queued=queued, oldest_wait=0)
+        for priority, queued in ((10, 4), (9, 3), (8, 100))
+    ]
+    assert ahead_of(message(), stats(priorities=depths)) == 6
+    assert ahead_of(message(), stats()) == 0
+
+
+def test_the_summary_is_one_line() -> None:
+    """The line below the tail names every status and the workers."""
+    text = summary(stats())
+    assert "\n" not in text
+    assert all(str(status) in text for status in Status)
+    assert "0 workers" in text
+
+
+def test_the_screen_keeps_the_newest() -> None:
+    """The tail shows as many rows as it may, the one that changed last on top."""
+    screen = TailScreen(Console(file=io.StringIO(), force_terminal=True, width=100, height=50), most=2)
+    for name in ("first", "second", "third"):
+        screen.put(row_of(message(message_id=name)))
+    screen.put(row_of(completed(message_id="second")))
+    text = rendered(screen.render())
+    assert text.index("second") < text.index("third")
+    assert "first" not in text
+
+
+def test_the_screen_says_what_is_wrong() -> None:
+    """Trouble takes the place of the figures, until it is over."""
+    screen = TailScreen(Console(file=io.StringIO(), force_terminal=True, width=100, height=50))
+    screen.figures(stats())
+    screen.say(trouble="connection lost")
+    assert "connection lost" in rendered(screen.render())
+    screen.say(trouble="")
+    assert "0 workers" in rendered(screen.render())

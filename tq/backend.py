@@ -1,0 +1,216 @@
+"""The verbs of tq for synchronous callers, whatever stands behind them: the store, or the API over HTTP.
+
+``LocalClient`` and ``Client`` are backends, so that a command, or a program, is written once.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, ClassVar, Self, TypedDict, Unpack
+
+from pydantic import JsonValue
+
+from tq.errors import ErrorRecord, TqError
+from tq.messages import Change, Message, Stats, Status, Submission, parse_submission, wait_timeout
+
+
+class SubmissionFields(TypedDict, total=False):
+    """What may be said of a text by keyword; absent and None are the same.
+
+    ``to`` and ``source`` are BCP 47 tags; ``priority`` is 0 to 10, 10 the most urgent; ``metadata`` are
+    further keys of the caller's own.
+    """
+
+    to: str | None
+    source: str | None
+    domain: str | None
+    model: str | None
+    priority: int | None
+    metadata: Mapping[str, JsonValue] | None
+    message_id: str | None
+    api_key: str | None
+
+
+def make_submission(content: str, **fields: Unpack[SubmissionFields]) -> Submission:
+    """A submission from friendly keywords.
+
+    Raises:
+        InvalidMessage: with an entry in ``errors`` for each thing that is wrong.
+    """
+    languages = {
+        "source_language": fields.get("source"),
+        "target_language": fields.get("to"),
+        "domain": fields.get("domain"),
+    }
+    body = {
+        "content": content,
+        "model_name": fields.get("model"),
+        "api_key": fields.get("api_key"),
+        "priority": fields.get("priority"),
+        "metadata": {
+            **(fields.get("metadata") or {}),
+            **{name: value for name, value in languages.items() if value is not None},
+        },
+        "message_id": fields.get("message_id"),
+    }
+    return parse_submission({name: value for name, value in body.items() if value is not None})
+
+
+class Changes(Iterator[list[Change]]):
+    """Batches of changes for ever, an empty one for each quiet round.
+
+    ``next`` raises ``Unreachable`` while nothing answers; called again it goes on where it was, so that
+    a broker's restart loses no change.
+    """
+
+    def close(self) -> None:
+        """Let go of the connection."""
+
+
+class Backend(ABC):
+    """The verbs. A context manager; all of them raise ``Unreachable`` when nothing answers."""
+
+    #: Seconds between two looks at a message that is waited for: the first pause, and the longest.
+    _pauses: ClassVar[tuple[float, float]] = (0.01, 0.25)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of all connections."""
+
+    def submit(
+        self, message: str | Submission, idempotency_key: str | None = None, **fields: Unpack[SubmissionFields]
+    ) -> Message:
+        """Submit a message: ``submit("Hello", to="fr", priority=9)``, or a ``Submission``.
+
+        It is durable when this returns. The same id or idempotency key with the same body answers
+        the message that is there.
+
+        Raises:
+            InvalidMessage: the message breaks the contract; ``errors`` says where.
+            ContentTooLarge: the text is above TQ_MAX_CONTENT.
+            DuplicateMessage: the id exists with another body.
+            IdempotencyConflict: the key was used with another body.
+            QueueFull: TQ_MAX_QUEUED messages wait already.
+        """
+        if isinstance(message, Submission):
+            if fields:
+                raise TypeError("a Submission says everything itself: pass keywords with a text only")
+            return self._submit(message, idempotency_key)
+        return self._submit(make_submission(message, **fields), idempotency_key)
+
+    @abstractmethod
+    def _submit(self, submission: Submission, idempotency_key: str | None) -> Message: ...
+
+    @abstractmethod
+    def submit_many(self, submissions: Sequence[Submission | TqError]) -> list[Message | TqError]:
+        """Submit several; one result each, in order: the message or why it was refused.
+
+        An item that is an error already (it could not be made) is passed on in its place.
+        """
+
+    @abstractmethod
+    def get(self, message_id: str) -> Message:
+        """The message.
+
+        Raises:
+            UnknownMessage: there is none.
+        """
+
+    @abstractmethod
+    def list(
+        self, status: Status | None = None, *, limit: int = 50, cursor: str | None = None
+    ) -> tuple[list[Message], str | None]:
+        """Up to ``limit`` (1 to 200) messages, newest first, and the cursor of the page after, or None."""
+
+    @abstractmethod
+    def next(self) -> Message | None:
+        """The message that a worker would take next, untouched; None when nothing waits."""
+
+    @abstractmethod
+    def cancel(self, message_id: str) -> Message:
+        """Cancel a message that has not ended.
+
+        Raises:
+            UnknownMessage: there is none.
+            IllegalTransition: it has ended.
+        """
+
+    @abstractmethod
+    def retry(self, message_id: str, api_key: str | None = None) -> Message:
+        """Queue a failed or cancelled message again.
+
+        Raises:
+            UnknownMessage: there is none.
+            IllegalTransition: it has not failed and was not cancelled.
+            MissingKey: it came with a key of its own, and none is given.
+        """
+
+    @abstractmethod
+    def set_status(
+        self, message_id: str, status: Status, *, translation: str | None = None, error: str | ErrorRecord | None = None
+    ) -> Message:
+        """Move a message on, for a program that translates outside of tq's workers.
+
+        Raises:
+            UnknownMessage: there is none.
+            IllegalTransition: the state machine has no such way.
+            InvalidMessage: completed without a translation, or one with another status.
+        """
+
+    @abstractmethod
+    def stats(self) -> Stats:
+        """Depths, counts, workers and throughput, at one moment."""
+
+    @abstractmethod
+    def changes(self, after: str | None = None, *, block: float = 1.0) -> Changes:
+        """Changes after a cursor (None: from now on); a round without any takes ``block`` seconds."""
+
+    @abstractmethod
+    def health(self) -> dict[str, Any]:
+        """Return when the other side answers."""
+
+    def watch(self, message_id: str, timeout: float | None = None) -> Iterator[Message]:
+        """The message now, and again whenever its status or attempt is another one, until it has ended.
+
+        Raises:
+            WaitTimeout: it had not ended after ``timeout`` seconds.
+            UnknownMessage: there is none.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        pause, longest = self._pauses
+        seen = None
+        while True:
+            message = self.get(message_id)
+            if (message.status, message.attempts) != seen:
+                seen = (message.status, message.attempts)
+                yield message
+            if message.ended:
+                return
+            if deadline is not None:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise wait_timeout(message, timeout)
+                pause = min(pause, left)
+            time.sleep(pause)
+            pause = min(pause * 1.5, longest)
+
+    def wait(self, message_id: str, timeout: float | None = None) -> Message:
+        """The message once it has ended; look at its ``status``.
+
+        Raises:
+            WaitTimeout: it had not ended after ``timeout`` seconds.
+            UnknownMessage: there is none.
+        """
+        *_, last = self.watch(message_id, timeout)
+        return last

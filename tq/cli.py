@@ -1,0 +1,363 @@
+"""The command line: parse, call, print, exit code. Errors become three lines and an exit code in ``main`` alone.
+
+Commands import what they use when they run: `tq --help` pays for nothing but Typer.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+
+from tq import stack_commands
+from tq.errors import StoreRefused, TqError, Unauthorised, Unreachable, UsageError
+from tq.options import (
+    AskKey,
+    Ids,
+    Json,
+    OptionalIds,
+    StatusFilter,
+    Url,
+    ask_key,
+    complete_language,
+    connect,
+    debugging,
+)
+from tq.terminal import leave_closed_pipe, note, report, wants_style, write
+
+app = typer.Typer(
+    name="tq",
+    help="A translation job queue.",
+    epilog="A first try: `tq up`, and in another terminal `tq submit Hello --to fr --wait`.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+INTERRUPTED = 130
+Item = TypeVar("Item")
+
+
+def _version(wanted: bool) -> None:  # noqa: FBT001 - Typer's signature of a callback
+    if wanted:
+        from tq import __version__
+
+        write(f"tq {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    ctx: typer.Context,
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.", show_default=False)
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.  [TQ_DEBUG]", show_default=False)] = False,
+    url: Url = None,
+) -> None:
+    """A translation job queue."""
+    del version
+    if debug:
+        os.environ["TQ_DEBUG"] = "1"
+    if url is not None:
+        os.environ["TQ_URL"] = url
+    if ctx.invoked_subcommand is None:
+        write(ctx.get_help())
+
+
+@app.command()
+def submit(  # noqa: PLR0913 - Typer takes the options from the signature
+    ctx: typer.Context,
+    text: Annotated[
+        str | None, typer.Argument(metavar="TEXT | -", help="The text; - reads it from stdin.", show_default=False)
+    ] = None,
+    *,
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", help="Read the text from a file.", show_default=False)
+    ] = None,
+    to: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--to",
+            metavar="LANG",
+            help="Target language (BCP 47); again for more, each a message.  [default: TQ_TARGET_LANGUAGE]",
+            autocompletion=complete_language,
+            show_default=False,
+        ),
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="LANG", help="Source language.", autocompletion=complete_language, show_default=False
+        ),
+    ] = None,
+    priority: Annotated[int, typer.Option(metavar="0..10", help="10 is the most urgent.")] = 0,
+    model: Annotated[str | None, typer.Option(help="The model.  [default: TQ_MODEL]", show_default=False)] = None,
+    domain: Annotated[str | None, typer.Option(help="The subject area.", show_default=False)] = None,
+    message_id: Annotated[
+        str | None, typer.Option("--id", metavar="ID", help="Your own id.", show_default=False)
+    ] = None,
+    idempotency_key: Annotated[
+        str | None, typer.Option(metavar="KEY", help="The same key again answers the same message.", show_default=False)
+    ] = None,
+    key: AskKey = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", "-w", help="Wait, and print the translation.", show_default=False)
+    ] = False,
+    timeout: Annotated[
+        float | None,
+        typer.Option(metavar="S", min=0, help="Wait at most S seconds (exit code 124).", show_default=False),
+    ] = None,
+    json: Json = False,
+    url: Url = None,
+) -> int:
+    """Submit a text for translation."""
+    from tq import submitting
+
+    content = submitting.read_text(text, file, key=key)
+    if content is None:
+        note(ctx.get_help())
+        return UsageError.exit_code
+    languages: Sequence[str | None] = to or [None]
+    if len(languages) > 1 and (message_id or idempotency_key):
+        raise UsageError(
+            "an id or idempotency key belongs to one message", why=f"{len(languages)} are to be submitted: one per --to"
+        )
+    submissions = submitting.prepare(
+        content,
+        languages,
+        {
+            "source": source,
+            "priority": priority,
+            "model": model,
+            "domain": domain,
+            "message_id": message_id,
+            "api_key": ask_key() if key else None,
+        },
+    )
+    waits = wait or timeout is not None
+    with connect(url) as backend:
+        messages = submitting.submit(backend, submissions, idempotency_key, show=not waits, as_json=json)
+        if not waits:
+            return 0
+        deadline = None if timeout is None else time.monotonic() + timeout
+        exact = len(messages) == 1
+        return _each(messages, lambda each: submitting.await_end(backend, each, deadline, as_json=json, exact=exact))
+
+
+@app.command()
+def status(
+    ids: Ids,
+    *,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until it has ended.", show_default=False)
+    ] = False,
+    json: Json = False,
+    url: Url = None,
+) -> int:
+    """Show messages.
+
+    With --follow the exit code is 1 for one that failed or was cancelled.
+    """
+    from tq import submitting
+
+    with connect(url) as backend:
+
+        def show(message_id: str) -> None:
+            if follow:
+                submitting.follow(backend, message_id, as_json=json)
+            else:
+                submitting.show(backend.get(message_id), as_json=json)
+
+        return _each(ids, show)
+
+
+@app.command("list")
+def list_(
+    *,
+    status: StatusFilter = None,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, metavar="N", help="How many.")] = 20,
+    json: Json = False,
+    url: Url = None,
+) -> None:
+    """List messages, newest first."""
+    from tq import listing
+
+    with connect(url) as backend:
+        listing.show_list(backend, status, limit, as_json=json)
+
+
+@app.command()
+def tail(
+    *,
+    status: StatusFilter = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to", metavar="LANG", help="Only this target.", autocompletion=complete_language, show_default=False
+        ),
+    ] = None,
+    json: Json = False,
+    url: Url = None,
+) -> None:
+    """Watch messages change, until Ctrl-C.
+
+    A live table on a terminal; a line for each change in a pipe.
+    """
+    from tq.tail import Filter, tail_lines, tail_screen
+
+    with connect(url) as backend:
+        wanted = Filter(status, to)
+        if wants_style(sys.stdout) and not json:
+            tail_screen(backend, wanted)
+        tail_lines(backend, wanted, as_json=json)
+
+
+@app.command()
+def stats(
+    *,
+    watch: Annotated[bool, typer.Option("--watch", help="Again and again, until Ctrl-C.", show_default=False)] = False,
+    json: Json = False,
+    url: Url = None,
+) -> None:
+    """Show what waits, runs and has ended.
+
+    Also per queue and priority, with the throughput of the last minute and the live workers.
+    """
+    from tq import listing
+
+    with connect(url) as backend:
+        if watch:
+            listing.watch_stats(backend, as_json=json)
+        listing.show_stats(backend, as_json=json)
+
+
+@app.command()
+def cancel(ids: Ids, *, url: Url = None) -> int:
+    """Cancel messages that have not ended.
+
+    A running attempt is aborted.
+    """
+    with connect(url) as backend:
+
+        def one(message_id: str) -> None:
+            write(f"{message_id}  {backend.cancel(message_id).status}")
+
+        return _each(ids, one)
+
+
+@app.command()
+def retry(
+    ids: OptionalIds = None,
+    *,
+    failed: Annotated[bool, typer.Option("--failed", help="All messages that failed.", show_default=False)] = False,
+    key: AskKey = False,
+    url: Url = None,
+) -> int:
+    """Queue failed or cancelled messages again."""
+    from tq import listing
+
+    if bool(ids) == failed:
+        raise UsageError("name the messages, or give --failed for all that failed", fix="see `tq retry --help`")
+    api_key = ask_key() if key else None
+    with connect(url) as backend:
+        if failed:
+            return listing.retry_failed(backend, api_key)
+
+        def one(message_id: str) -> None:
+            write(f"{message_id}  {backend.retry(message_id, api_key).status}")
+
+        return _each(ids or [], one)
+
+
+@app.command()
+def doctor(*, url: Url = None) -> int:
+    """Check what messages need on their way.
+
+    Settings, data dir, Redis or API, workers, priorities, ports and the provider: each with what mends
+    it. Exit code 5 when nothing is reachable, 1 when something else is wrong.
+    """
+    from tq.doctor import run_checks
+
+    return run_checks(url)
+
+
+@app.command()
+def config() -> None:
+    """List all settings.
+
+    Name, value (secrets are masked), where it comes from, and meaning.
+    """
+    from tq import listing
+    from tq.settings import load_settings
+
+    listing.show_settings()
+    load_settings()  # raises what is wrong with them, below the list that helps to mend it
+
+
+stack_commands.register(app)
+
+
+def _each(items: Sequence[Item], action: Callable[[Item], None]) -> int:
+    """Do it for each, going on after an error of one; returns the exit code of the first error."""
+    code = 0
+    for item in items:
+        try:
+            action(item)
+        except (Unreachable, StoreRefused, Unauthorised):
+            raise  # it would be the same for all the others
+        except TqError as error:
+            if debugging():
+                raise
+            shown = report(error)
+            code = code or shown
+    return code
+
+
+# -- the edge --------------------------------------------------------------------------------------
+
+
+def main() -> int:
+    """Run the command line; returns the exit code.
+
+    0 ok · 1 the message failed · 2 usage · 3 not found · 4 not authorised · 5 nothing reachable ·
+    124 timed out · 130 interrupted.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal of another encoding shows a replacement, rather than a traceback.
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # always text streams here
+    try:
+        code = app(standalone_mode=False, prog_name="tq")
+        sys.stdout.flush()
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except BrokenPipeError:
+        leave_closed_pipe()
+    except typer.TyperException as error:
+        return report(_usage(error))
+    except TqError as error:
+        if debugging():
+            raise
+        return report(error)
+    except Exception as error:
+        if debugging():
+            raise
+        return report(
+            TqError(
+                "something in tq, or in a library, is broken",
+                why=type(error).__name__,
+                fix="run it again with `tq --debug …`, and report the traceback",
+            )
+        )
+    return code if isinstance(code, int) else 0
+
+
+def _usage(error: typer.TyperException) -> UsageError:
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "tq"
+    return UsageError(error.format_message().replace("Value error, ", "").rstrip("."), fix=f"see `{path} --help`")

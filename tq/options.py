@@ -1,0 +1,111 @@
+"""What several commands share: the parts of their command lines, and the backend they talk to."""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from tq.errors import UsageError
+
+if TYPE_CHECKING:
+    from tq.backend import Backend
+
+StatusName = Literal["queued", "running", "retrying", "completed", "failed", "cancelled"]
+
+#: Completed for `--to` and `--from`; every other BCP 47 tag is taken as well.
+_LANGUAGES = (
+    "ar bg bn ca cs da de el en en-GB es es-MX et fa fi fr fr-CA he hi hr hu id it ja ko lt lv ms nb nl pl pt pt-BR "
+    "ro ru sk sl sr sv sw ta th tr uk ur vi zh-Hans zh-Hant"
+)
+#: Seconds that completing an id may take; a shell that hangs is worse than no completion.
+_COMPLETION_PATIENCE = 0.3
+
+
+def complete_language(incomplete: str) -> list[str]:
+    """Languages that begin so."""
+    return [tag for tag in _LANGUAGES.split() if tag.startswith(incomplete)]
+
+
+def complete_id(incomplete: str) -> list[tuple[str, str]]:
+    """Ids of the newest messages that begin so; none when the queue is not quick to answer."""
+    found: list[tuple[str, str]] = []
+
+    def look() -> None:
+        with suppress(Exception), connect(None) as backend:
+            messages, _ = backend.list(limit=200)
+            found.extend((message.message_id, f"{message.status} {message.languages}") for message in messages)
+
+    # Loaded before the clock runs: it is the queue that may hang, not Python.
+    with suppress(Exception):
+        import tq.local  # noqa: F401 - see above
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    thread.join(_COMPLETION_PATIENCE)
+    return [item for item in list(found) if item[0].startswith(incomplete)]
+
+
+Url = Annotated[
+    str | None,
+    typer.Option(
+        "--url", metavar="URL", help="Talk HTTP to this API instead of the broker.  [TQ_URL]", show_default=False
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, one document a line.", show_default=False)]
+Ids = Annotated[
+    list[str], typer.Argument(metavar="ID...", help="Message ids.", autocompletion=complete_id, show_default=False)
+]
+OptionalIds = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[ID...]", help="Message ids.", autocompletion=complete_id, show_default=False),
+]
+StatusFilter = Annotated[
+    StatusName | None, typer.Option("--status", help="Only messages of this status.", show_default=False)
+]
+AskKey = Annotated[
+    bool,
+    typer.Option(
+        "--ask-key",
+        help="Ask for an api key for this message alone; in a pipe it is the first line of stdin.",
+        show_default=False,
+    ),
+]
+
+
+def connect(url: str | None) -> Backend:
+    """The API at ``url`` or TQ_URL, else the store itself."""
+    from tq.settings import get_settings
+
+    if url is not None or get_settings().url is not None:
+        from tq.client import Client
+
+        return Client(url)
+    from tq.local import LocalClient
+
+    return LocalClient()
+
+
+def ask_key() -> str:
+    """A key that is typed without echo, or the first line of a pipe: never an argument, which all users can see.
+
+    Raises:
+        UsageError: none was given.
+    """
+    import getpass
+    import sys
+
+    if sys.stdin.isatty():
+        key = getpass.getpass("API key for this message: ")
+    else:
+        key = sys.stdin.buffer.readline().decode("ascii", "replace")
+    if not key.strip():
+        raise UsageError("no key was given", why="the answer, or the first line of stdin, is empty")
+    return key.strip()
+
+
+def debugging() -> bool:
+    """Whether tracebacks are wanted."""
+    return os.environ.get("TQ_DEBUG", "") not in {"", "0"}

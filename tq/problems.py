@@ -1,0 +1,146 @@
+"""Problem documents (RFC 9457): the one place where an error becomes an answer of the API.
+
+``type`` is ``urn:tq:problem:<slug>`` and stable: the slug of a ``TqError``, or what HTTP calls the
+status (``not-found``, ``method-not-allowed``). No problem repeats a refused value.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from tq.errors import InvalidMessage, TqError
+from tq.messages import field_error
+
+logger = logging.getLogger(__name__)
+
+MEDIA_TYPE: Final = "application/problem+json"
+TYPE_PREFIX: Final = "urn:tq:problem:"
+#: Seconds after which a caller may try again when we do not know better.
+_RETRY_AFTER: Final = 5
+_MAX_INSTANCE: Final = 256
+#: Frames of a defect's traceback that are logged, innermost last.
+_MAX_PLACES: Final = 8
+
+#: What a plain HTTP error means here: detail and fix.
+_EXPLANATIONS: Final[Mapping[int, tuple[str, str]]] = {
+    404: ("the API has no such path", "GET /docs lists all of them"),
+    405: ("the path does not answer to this method", "the Allow header names those it answers to"),
+}
+
+
+def is_none(value: object) -> bool:
+    """For members that are left out rather than null."""
+    return value is None
+
+
+class RefusedField(BaseModel):
+    """One thing that is wrong with a request."""
+
+    field: str = Field(description="Where, with dots: `metadata.target_language`, `query.limit`.")
+    message: str
+
+
+class Problem(BaseModel):
+    """An error (RFC 9457)."""
+
+    type: str = Field(description="`urn:tq:problem:` and a stable word for the kind of error.")
+    title: str
+    status: int
+    detail: str = Field(description="What happened, and why.")
+    instance: str = Field(description="The path that was asked for.")
+    fix: str | None = Field(default=None, exclude_if=is_none, description="What mends it.")
+    errors: list[RefusedField] | None = Field(
+        default=None, exclude_if=is_none, description="What is wrong, field by field."
+    )
+
+
+def problem_of(error: TqError, instance: str) -> Problem:
+    """The problem document of an error."""
+    return Problem(
+        type=TYPE_PREFIX + error.type,
+        title=error.title,
+        status=error.http_status,
+        detail=error.record()["message"],
+        instance=instance,
+        fix=error.fix or None,
+        **error.extra(),
+    )
+
+
+def response(error: TqError, instance: str) -> Response:
+    """An error as the answer to a request."""
+    headers = {}
+    if error.http_status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
+    elif error.retryable and error.http_status in {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS}:
+        headers["Retry-After"] = str(_RETRY_AFTER)
+    return _answer(problem_of(error, instance), headers)
+
+
+def unexpected(error: Exception, instance: str) -> Response:
+    """A defect as an answer, without details.
+
+    The log names the exception's class and place, but not its text, which may repeat what a message says.
+    """
+    places = "".join(traceback.format_tb(error.__traceback__)[-_MAX_PLACES:])
+    logger.error("unexpected %s while answering %s\n%s", type(error).__name__, instance, places.rstrip())
+    return response(TqError("tq failed to answer this request", fix="the log of the API says where"), instance)
+
+
+def instance_of(scope: Mapping[str, Any]) -> str:
+    """The path of a request as a URI reference of bounded length, without its query."""
+    path: str = (scope.get("raw_path") or b"").decode("ascii", "replace").partition("?")[0] or scope["path"]
+    return path[:_MAX_INSTANCE]
+
+
+def install(app: FastAPI) -> None:
+    """Have an app answer every error with a problem document."""
+
+    async def tq_error(request: Request, error: Exception) -> Response:
+        if not isinstance(error, TqError):
+            raise error
+        return response(error, instance_of(request.scope))
+
+    async def invalid_request(request: Request, error: Exception) -> Response:
+        if not isinstance(error, RequestValidationError):
+            raise error
+        errors = [field_error(item["loc"], item["msg"]) for item in error.errors()]
+        invalid = InvalidMessage(
+            "the request is not valid",
+            why="; ".join(f"{item['field']}: {item['message']}" for item in errors),
+            errors=errors,
+        )
+        return response(invalid, instance_of(request.scope))
+
+    async def http_error(request: Request, error: Exception) -> Response:
+        if not isinstance(error, HTTPException):
+            raise error
+        status = HTTPStatus(error.status_code)
+        detail, fix = _EXPLANATIONS.get(status, (error.detail, ""))
+        problem = Problem(
+            type=TYPE_PREFIX + status.phrase.lower().replace(" ", "-"),
+            title=status.phrase,
+            status=status,
+            detail=detail,
+            instance=instance_of(request.scope),
+            fix=fix or None,
+        )
+        return _answer(problem, error.headers)
+
+    app.add_exception_handler(TqError, tq_error)
+    app.add_exception_handler(RequestValidationError, invalid_request)
+    app.add_exception_handler(HTTPException, http_error)
+
+
+def _answer(problem: Problem, headers: Mapping[str, str] | None) -> Response:
+    return Response(problem.model_dump_json(), problem.status, headers, MEDIA_TYPE)

@@ -1,0 +1,339 @@
+"""The routes of the HTTP API: DESIGN's table of methods and paths, each with the answers it declares."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Header, HTTPException, Query, Request
+from fastapi.responses import Response, StreamingResponse
+from pydantic import BaseModel
+
+from tq import __version__, problems
+from tq.apidocs import body, failures
+from tq.attempts import Attempts
+from tq.bodies import (
+    Accepted,
+    ApiStatus,
+    Batch,
+    BatchResults,
+    Liveness,
+    MessagePage,
+    Readiness,
+    Refused,
+    Revival,
+    Selection,
+    StatusChange,
+    most_bytes,
+    parse,
+    read_json,
+)
+from tq.celery import app as celery_app
+from tq.errors import InvalidMessage, TqError, Unreachable
+from tq.events import MAX_STREAMS, Streams
+from tq.messages import Message, Stats, Status, Submission, parse_submission
+from tq.metrics import MEDIA_TYPE as METRICS_TYPE
+from tq.metrics import exposition
+from tq.providers.pseudo import WARNING as PSEUDO_NOTE
+from tq.queue import TranslationQueue
+
+#: Seconds for Redis and the broker to answer when somebody asks whether they do.
+_PATIENCE: Final = 3.0
+_CURSOR: Final = re.compile(r"[0-9]{1,18}(-[0-9]{1,18})?", re.ASCII)
+
+_EXAMPLE: Final = {
+    "content": "Hello",
+    "priority": 10,
+    "metadata": {"source_language": "en", "target_language": "fr", "domain": "general"},
+}
+
+router = APIRouter(responses=failures(500))
+
+
+def _queue(request: Request) -> TranslationQueue:
+    queue: TranslationQueue = request.state.queue
+    return queue
+
+
+def _answer(model: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    # Already of the declared model: FastAPI would validate it a second time.
+    return Response(model.model_dump_json(), status, headers, "application/json")
+
+
+# -- messages --------------------------------------------------------------------------------------
+
+
+@router.post(
+    "/messages",
+    status_code=202,
+    response_model=Message,
+    responses={
+        202: {"description": "Stored.", "headers": {"Location": {"schema": {"type": "string"}}}},
+        **failures(400, 409, 413, 415, 422, 503),
+    },
+    openapi_extra=body(Submission, example=_EXAMPLE),
+    tags=["messages"],
+)
+async def submit(
+    request: Request,
+    idempotency_key: Annotated[
+        str | None,
+        Header(alias="Idempotency-Key", description="The same key and body again answer the message that is there."),
+    ] = None,
+) -> Response:
+    """Submit a message. It is stored durably when this answers.
+
+    The same `message_id` with the same body answers the message that is there.
+    """
+    queue = _queue(request)
+    submission = parse_submission(await read_json(request, most_bytes(queue.settings)))
+    message = await queue.submit(submission, idempotency_key)
+    return _answer(message, 202, {"Location": f"/messages/{message.message_id}"})
+
+
+@router.post(
+    "/messages/batch",
+    status_code=202,
+    response_model=BatchResults,
+    responses=failures(400, 413, 415, 422, 503),
+    openapi_extra=body(Batch, example={"messages": [_EXAMPLE]}),
+    tags=["messages"],
+)
+async def submit_batch(request: Request) -> Response:
+    """Submit up to 1,000 messages; one result each, in order: the message or why it was refused."""
+    queue = _queue(request)
+    batch = parse(Batch, await read_json(request, most_bytes(queue.settings, batch=True)))
+    results = await queue.submit_many([_parsed(item) for item in batch.messages])
+    return _answer(
+        BatchResults(
+            results=[
+                Accepted(message=result)
+                if isinstance(result, Message)
+                else Refused(error=problems.problem_of(result, f"/messages/batch#/messages/{index}"))
+                for index, result in enumerate(results)
+            ]
+        ),
+        202,
+    )
+
+
+def _parsed(item: object) -> Submission | TqError:
+    try:
+        return parse_submission(item)
+    except InvalidMessage as error:
+        return error
+
+
+@router.get("/messages", response_model=MessagePage, responses=failures(422, 503), tags=["messages"])
+async def list_messages(
+    request: Request,
+    status: Status | None = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
+) -> Response:
+    """List messages, newest first."""
+    messages, more = await _queue(request).list(status, limit=limit, cursor=cursor)
+    return _answer(MessagePage(messages=messages, next_cursor=more))
+
+
+@router.get(
+    "/messages/next",
+    response_model=Message,
+    responses={204: {"description": "Nothing waits."}, **failures(503)},
+    tags=["messages"],
+)
+async def next_message(request: Request) -> Response:
+    """The message that a worker would take next, untouched."""
+    message = await _queue(request).next()
+    return Response(status_code=204) if message is None else _answer(message)
+
+
+@router.post(
+    "/messages/process",
+    response_model=Message,
+    responses={204: {"description": "Nothing waits."}, **failures(400, 404, 409, 413, 415, 422, 503)},
+    openapi_extra=body(Selection, example={}, required=False),
+    tags=["messages"],
+)
+async def process(request: Request) -> Response:
+    """Take the next message, or the one named, and translate it in this request.
+
+    The message answered says how that ended: `completed`, `failed` or `retrying`.
+    """
+    queue = _queue(request)
+    wanted = parse(Selection, await read_json(request, most_bytes(queue.settings), optional=True))
+    attempts: Attempts = request.state.attempts
+    message = await attempts.process(wanted.message_id)
+    return Response(status_code=204) if message is None else _answer(message)
+
+
+@router.get("/messages/{message_id}", response_model=Message, responses=failures(404, 503), tags=["messages"])
+async def get_message(request: Request, message_id: str) -> Response:
+    """The message document."""
+    return _answer(await _queue(request).get(message_id))
+
+
+@router.post(
+    "/messages/{message_id}/status",
+    response_model=Message,
+    responses=failures(400, 404, 409, 413, 415, 422, 503),
+    openapi_extra=body(StatusChange, example={"status": "completed", "translation": "Bonjour"}),
+    tags=["messages"],
+)
+async def set_status(request: Request, message_id: str) -> Response:
+    """Move a message on, for a program that translates outside of tq's workers.
+
+    `running` is kept for TQ_LEASE or TQ_REQUEST_TIMEOUT, whichever is longer; then the message is
+    queued again. Only ways of the state machine are open.
+    """
+    queue = _queue(request)
+    change = parse(StatusChange, await read_json(request, most_bytes(queue.settings)))
+    error = change.error
+    return _answer(
+        await queue.set_status(
+            message_id,
+            change.status,
+            translation=change.translation,
+            error={"type": error.type, "message": error.message, "retryable": error.retryable} if error else None,
+        )
+    )
+
+
+@router.post(
+    "/messages/{message_id}/cancel", response_model=Message, responses=failures(404, 409, 503), tags=["messages"]
+)
+async def cancel(request: Request, message_id: str) -> Response:
+    """Cancel a message that has not ended. A running attempt is aborted."""
+    return _answer(await _queue(request).cancel(message_id))
+
+
+@router.post(
+    "/messages/{message_id}/retry",
+    response_model=Message,
+    responses=failures(400, 404, 409, 413, 415, 422, 503),
+    openapi_extra=body(Revival, example={}, required=False),
+    tags=["messages"],
+)
+async def retry(request: Request, message_id: str) -> Response:
+    """Queue a failed or cancelled message again."""
+    queue = _queue(request)
+    revival = parse(Revival, await read_json(request, most_bytes(queue.settings), optional=True))
+    key = revival.api_key.get_secret_value() if revival.api_key else None
+    return _answer(await queue.retry(message_id, key))
+
+
+@router.get(
+    "/events",
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "description": "Server-sent events: the id is a cursor, the event the status entered, the data a Change.",
+            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        },
+        **failures(422, 429, 503),
+    },
+    tags=["messages"],
+)
+async def events(
+    request: Request,
+    status: Annotated[Status | None, Query(description="Only changes to this status.")] = None,
+    after: Annotated[str | None, Query(description="Go on after this cursor; from now on when absent.")] = None,
+    last_event_id: Annotated[
+        str | None, Header(alias="Last-Event-ID", description="Wins over `after`: a browser sends it.")
+    ] = None,
+) -> Response:
+    """The stream of changes, as long as the client listens."""
+    streams: Streams = request.state.streams
+    cursor = last_event_id or after
+    if cursor is not None and not _CURSOR.fullmatch(cursor):
+        raise InvalidMessage("the cursor is not valid", fix="pass the id of an event, unchanged")
+    if streams.full:
+        raise HTTPException(429, f"{MAX_STREAMS} event streams are open already", {"Retry-After": "10"})
+    # Asked here, while a Redis that does not answer can still become a 503.
+    newest = await _queue(request).store.newest_cursor()
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(streams.events(cursor or newest, status), headers=headers, media_type="text/event-stream")
+
+
+# -- the queue and the process ---------------------------------------------------------------------
+
+
+@router.get("/queue/stats", response_model=Stats, responses=failures(503), tags=["queue"])
+async def stats(request: Request) -> Response:
+    """Depths, waits, counts, workers and throughput."""
+    return _answer(await _queue(request).stats())
+
+
+@router.get("/", response_model=ApiStatus, tags=["process"])
+async def root(request: Request) -> Response:
+    """What answers here, and whether it reaches its broker."""
+    queue = _queue(request)
+    provider = queue.settings.provider_name
+    trouble = await _trouble(queue)
+    status = ApiStatus(
+        version=__version__,
+        broker=f"unreachable: {trouble}" if trouble else "connected",
+        provider=provider,
+        note=PSEUDO_NOTE if provider == "pseudo" else None,
+    )
+    return _answer(status)
+
+
+@router.get("/health", response_model=Liveness, tags=["process"])
+async def health() -> Response:
+    """The process lives; says nothing about Redis or workers."""
+    return _answer(Liveness(version=__version__))
+
+
+@router.get(
+    "/ready",
+    response_model=Readiness,
+    responses={503: {"description": "Not ready; `reasons` says why.", "model": Readiness}},
+    tags=["process"],
+)
+async def ready(request: Request) -> Response:
+    """Whether messages are stored and translated now: Redis and the broker answer, and a worker lives."""
+    queue = _queue(request)
+    reasons = []
+    if trouble := await _trouble(queue):
+        reasons.append(trouble)
+    elif not (await queue.stats()).workers:
+        reasons.append("no live worker: start one with `tq worker`")
+    status = Readiness(status="not ready" if reasons else "ready", reasons=reasons)
+    return _answer(status, 503 if reasons else 200)
+
+
+@router.get(
+    "/metrics",
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **failures(503)},
+    response_class=Response,
+    tags=["process"],
+)
+async def metrics(request: Request) -> Response:
+    """Figures for Prometheus."""
+    queue = _queue(request)
+    text = exposition(await queue.stats(), version=__version__, provider=queue.settings.provider_name)
+    return Response(text, media_type=METRICS_TYPE)
+
+
+async def _trouble(queue: TranslationQueue) -> str:
+    """Why messages cannot be stored or workers not be woken; empty when all is well."""
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            await queue.store.ping()
+            if queue.settings.broker_url is not None:
+                await asyncio.to_thread(_reach_broker)
+    except TqError as error:
+        return error.record()["message"]
+    except TimeoutError:
+        return f"Redis at {queue.settings.store_name} does not answer within {_PATIENCE:g} s"
+    return ""
+
+
+def _reach_broker() -> None:
+    try:
+        with celery_app.connection_for_read() as connection:
+            connection.ensure_connection(max_retries=1, timeout=_PATIENCE)
+    except Exception as error:  # noqa: BLE001 - kombu raises whatever the transport's own library does
+        raise Unreachable("the broker of TQ_BROKER_URL cannot be reached", why=type(error).__name__) from None

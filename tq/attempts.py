@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 #: Seconds between two tries to reach the store, at first and at most.
 _PAUSE: Final = 0.2
 _LONGEST_PAUSE: Final = 5.0
+#: Retries due within so many seconds are not left to the reaper, which looks every five.
+_SOON: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,7 @@ class Attempts:
         )
         self._running: dict[str, _Attempt] = {}
         self._numbers = count()
+        self._looks: dict[int, asyncio.TimerHandle | asyncio.Task[None]] = {}
         self._heart = Heart(self._settings, name, self._leases, self._abort)
 
     @property
@@ -112,6 +115,8 @@ class Attempts:
 
     async def aclose(self) -> None:
         """Stop the heartbeat and close the providers' connections."""
+        for look in list(self._looks.values()):
+            look.cancel()
         self._heart.stop()
         await self._translator.aclose()
 
@@ -189,7 +194,7 @@ class Attempts:
             if task := asyncio.current_task():
                 task.uncancel()
             return attempt.why_aborted or AttemptReleased("this worker stops")
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a defect must not leave the message running for ever
             logger.error("%s: %s", message.message_id, type(error).__name__)  # noqa: TRY400 - no traceback: it may hold text
             return UnexpectedError(f"an unexpected {type(error).__name__} in tq or a library")
 
@@ -223,7 +228,34 @@ class Attempts:
             logger.warning("%s was taken over by another worker; this outcome is void", message_id)
             return Settled(None, AttemptLost("another attempt owns the message"))
         logger.log(*_log_line(message_id, settled, seconds, tokens))
+        if settled.status is Status.RETRYING:
+            self._look_after(settled.delay)
         return settled
+
+    def _look_after(self, delay: float) -> None:
+        """Have a retry that is due before the reaper's next round queued in time.
+
+        One look serves all that are due in the same tenth of a second; should this process end, the
+        reaper of another finds them.
+        """
+        if delay > _SOON:
+            return
+        loop = asyncio.get_running_loop()
+        tenth = int((loop.time() + delay) * 10) + 1
+        if tenth in self._looks:
+            return
+
+        async def look() -> None:
+            self._looks.pop(tenth)
+            try:
+                await self._queue.requeue_due()
+            except TqError as error:
+                logger.debug("a retry waits for the reaper: %s", error)
+
+        def begin() -> None:
+            self._looks[tenth] = loop.create_task(look())
+
+        self._looks[tenth] = loop.call_at(tenth / 10, begin)
 
     def _failed(self, claim: Claim, error: TqError) -> tuple[Settled, dict[str, str], tuple[int, int], str]:
         provider = self._translator.provider_for(claim.sealed or None)

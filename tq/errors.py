@@ -104,6 +104,7 @@ class InvalidMessage(TqError):
         self.errors = list(errors)
 
     def extra(self) -> dict[str, Any]:
+        """The refused fields."""
         return {"errors": self.errors}
 
 

@@ -189,7 +189,8 @@ class TaskPool(BasePool):
     def _run_ready(self) -> None:
         if self._hub is not None:
             for callback in self._hub._pop_ready():  # noqa: SLF001 - run_once() would also poll sockets
-                callback()
+                if callback:
+                    callback()
 
     def terminate_job(self, pid: int, signal: int | None = None) -> None:
         """Refused: one process runs all tasks. Cancel the message instead."""

@@ -29,6 +29,7 @@ from tq.errors import (
     IllegalTransition,
     InvalidMessage,
     MissingKey,
+    Poisoned,
     QueueFull,
     ReportedError,
     TqError,
@@ -52,11 +53,13 @@ from tq.messages import (
 )
 from tq.sealing import Sealer, load_sealer
 from tq.settings import Settings, get_settings
-from tq.store import Claim, Store, Token
+from tq.store import POISON_AFTER, Claim, Store, Token
 
 logger = logging.getLogger(__name__)
 
 _MAX_LIST: Final = 200
+#: Messages that one round of the reaper's script moves at most: it blocks Redis meanwhile.
+_MOST_DUE: Final = 500
 _MAX_CURSOR: Final = 18
 #: How Celery's events call the ends that a message can come to outside of a worker.
 _EVENTS: Final = {
@@ -348,6 +351,22 @@ class TranslationQueue:
         if released:
             self.publisher.soon([token_of(message)])
         return released
+
+    async def requeue_due(self) -> int:
+        """Queue what is due: retries, and messages whose lease expired; returns how many.
+
+        One that was under its worker process for the third time when that died fails instead.
+        """
+        count = 0
+        poisoned = Poisoned(f"the worker process died {POISON_AFTER} times while it ran this message").record()
+        while True:
+            tokens, failed = await self.store.reap(poisoned, _MOST_DUE)
+            self.publisher.soon(tokens)
+            await self.publisher.announce(failed, Status.FAILED)
+            await self.publisher.flush()
+            count += len(tokens)
+            if len(tokens) < _MOST_DUE:
+                return count
 
     async def _wake(self, message_id: str) -> Message:
         message = await self.get(message_id)

@@ -16,10 +16,10 @@ from typing import Final
 from redis.asyncio import Redis
 
 from tq.celery import broker_url, list_name, priority_step
-from tq.errors import Poisoned, TqError
-from tq.messages import HIGH_PRIORITY, MAX_PRIORITY, MIN_PRIORITY, QUARANTINE, Status, get_queue_for_priority
+from tq.errors import TqError
+from tq.messages import HIGH_PRIORITY, MAX_PRIORITY, MIN_PRIORITY, QUARANTINE, get_queue_for_priority
 from tq.queue import TranslationQueue
-from tq.store import POISON_AFTER, REDIS_ERRORS, Token, connect
+from tq.store import REDIS_ERRORS, Token, connect
 
 logger = logging.getLogger(__name__)
 
@@ -54,22 +54,16 @@ class Reaper:
                 if await self._store.lock_reaper(self._name, INTERVAL * 0.9):
                     await self.reap()
                 down = False
-            except (TqError, *REDIS_ERRORS) as error:
+            except Exception as error:  # noqa: BLE001 - a broker's library raises what it likes; the reaper must live
                 if not down:
-                    logger.warning("the reaper waits: %s", error)
+                    known = isinstance(error, (TqError, *REDIS_ERRORS))
+                    logger.warning("the reaper waits: %s", error if known else type(error).__name__)
                 down = True
             await asyncio.sleep(INTERVAL)
 
     async def reap(self) -> int:
         """One round; returns how many tokens it published."""
-        count = 0
-        poisoned = Poisoned(f"the worker process died {POISON_AFTER} times while it ran this message").record()
-        while True:
-            tokens, failed = await self._store.reap(poisoned, _MOST)
-            count += await self._publish(tokens)
-            await self._queue.publisher.announce(failed, Status.FAILED)
-            if len(tokens) < _MOST:
-                break
+        count = await self._queue.requeue_due()
         for index in [*range(MAX_PRIORITY, MIN_PRIORITY - 1, -1), QUARANTINE]:
             # Unless the broker can be asked what comes next, nothing is known to be lost.
             known, tail = await self._tail(index)

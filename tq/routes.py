@@ -29,7 +29,6 @@ from tq.bodies import (
     parse,
     read_json,
 )
-from tq.celery import app as celery_app
 from tq.errors import InvalidMessage, TqError, Unreachable
 from tq.events import MAX_STREAMS, Streams
 from tq.messages import Message, Stats, Status, Submission, parse_submission
@@ -323,7 +322,7 @@ async def _trouble(queue: TranslationQueue) -> str:
         async with asyncio.timeout(_PATIENCE):
             await queue.store.ping()
             if queue.settings.broker_url is not None:
-                await asyncio.to_thread(_reach_broker)
+                await asyncio.to_thread(_reach_broker, queue)
     except TqError as error:
         return error.record()["message"]
     except TimeoutError:
@@ -331,9 +330,9 @@ async def _trouble(queue: TranslationQueue) -> str:
     return ""
 
 
-def _reach_broker() -> None:
+def _reach_broker(queue: TranslationQueue) -> None:
     try:
-        with celery_app.connection_for_read() as connection:
-            connection.ensure_connection(max_retries=1, timeout=_PATIENCE)
+        with queue.publisher.app.connection_for_read() as connection:
+            connection.ensure_connection(max_retries=1, interval_start=0, timeout=_PATIENCE)
     except Exception as error:  # noqa: BLE001 - kombu raises whatever the transport's own library does
         raise Unreachable("the broker of TQ_BROKER_URL cannot be reached", why=type(error).__name__) from None

@@ -107,8 +107,7 @@ def create_app(settings: Settings) -> DocumentedApi:
                 yield {"queue": queue, "attempts": attempts, "streams": streams}
         finally:
             reaper.cancel()
-            with suppress(asyncio.CancelledError):
-                await reaper
+            await asyncio.gather(reaper, return_exceptions=True)
             await attempts.aclose()
             # What is not published in time is published by another process's reaper.
             with suppress(TimeoutError):

@@ -209,12 +209,7 @@ class Settings(BaseSettings):
     def store_url(self) -> str:
         """The Redis of the store, secrets included: ``unix://``, ``redis://``, ``rediss://`` or ``sentinel://``."""
         if self.redis_url is not None:
-            url = self.redis_url.get_secret_value()
-            if url.startswith(("redis+socket://", "unix://")):
-                parts = urlsplit(url)
-                query = parts.query.replace("virtual_host=", "db=").replace("db=/", "db=")
-                return f"unix://{parts.netloc}{parts.path}" + (f"?{query}" if query else "")
-            return url
+            return as_redis_url(self.redis_url.get_secret_value())
         if self.embedded:
             return f"unix://{quote(str(self.socket_path))}?db={self.redis_db}"
         password = f":{quote(self.redis_password.get_secret_value(), safe='')}@" if self.redis_password else ""
@@ -250,6 +245,15 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def as_redis_url(url: str) -> str:
+    """A Redis URL as redis-py spells it: kombu calls a unix socket ``redis+socket://``."""
+    if not url.startswith(("redis+socket://", "unix://")):
+        return url
+    parts = urlsplit(url)
+    query = parts.query.replace("virtual_host=", "db=").replace("db=/", "db=")
+    return f"unix://{parts.netloc}{parts.path}" + (f"?{query}" if query else "")
 
 
 def redacted(url: str) -> str:

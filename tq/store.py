@@ -46,7 +46,7 @@ from redis.backoff import ExponentialBackoff
 
 from tq.errors import ErrorRecord, StoreFull, StoreRefused, TqError, Unreachable
 from tq.messages import QUARANTINE, TRANSITIONS, Change, Message, Status, get_queue_for_priority, utc
-from tq.settings import redacted
+from tq.settings import as_redis_url, redacted
 
 PREFIX: Final = "tq:"
 #: What ``translate_error`` understands.
@@ -104,7 +104,7 @@ def _scripts() -> dict[str, _Script]:
 
 
 def connect(url: str, *, timeout: float = _TIMEOUT) -> Redis:
-    """An asyncio Redis client for a store URL: ``unix://``, ``redis://``, ``rediss://``, ``sentinel://``.
+    """An asyncio Redis client for a store URL (see ``Settings.store_url``), or for one in kombu's spelling.
 
     It is lazy, answers in text, gives every command ``timeout`` seconds and tries twice more when a
     connection breaks. (No ``health_check_interval``: with redis-py 8.1 a server that wants a password
@@ -117,6 +117,7 @@ def connect(url: str, *, timeout: float = _TIMEOUT) -> Redis:
         "retry": Retry(ExponentialBackoff(cap=0.5, base=0.05), 2),
         "client_name": "tq",
     }
+    url = as_redis_url(url)
     parts = urlsplit(url)
     if parts.scheme != "sentinel":
         if parts.scheme != "unix":

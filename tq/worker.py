@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from celery import bootsteps, signals
+from celery.exceptions import CPendingDeprecationWarning
 from celery.platforms import SecurityWarning
 from celery.worker import state
 
@@ -96,12 +97,17 @@ class QueueOrder:
             self._held[tag] = queue
             self._count[queue] += 1
 
+        # After a reconnect the tasks that still run acknowledge on the channel of old, which is closed.
+        # kombu would raise what nobody catches, and the worker would end.
+
         def counted_ack(tag: str) -> None:
-            ack(tag)
+            if not self._channel.closed:
+                ack(tag)
             self._release(tag)
 
         def counted_reject(tag: str, requeue: bool = False) -> None:  # noqa: FBT001, FBT002 - kombu's signature
-            reject(tag, requeue=requeue)
+            if not self._channel.closed:
+                reject(tag, requeue=requeue)
             self._release(tag)
 
         qos.append, qos.ack, qos.reject = counted_append, counted_ack, counted_reject
@@ -111,7 +117,7 @@ class QueueOrder:
         if queue is None:
             return
         self._count[queue] -= 1
-        if self._left_out and self._free(queue):
+        if self._left_out and self._free(queue) and not self._channel.closed:
             self._interrupt_pop()
 
     # A BRPOP that leaves a queue out would go on waiting for up to a second after that queue may be
@@ -140,6 +146,9 @@ class Slots(bootsteps.StartStopStep):
         channel = consumer.task_consumer.channel
         if hasattr(channel, "_queue_cycle"):
             channel._queue_cycle = QueueOrder(channel, consumer.initial_prefetch_count)  # noqa: SLF001 - kombu has no setter
+            # kombu would put unacknowledged tokens back when a connection ends; with the connection gone
+            # that raises, and the worker ends. The store knows what is queued, tokens need no rescue.
+            channel.do_restore = False
         consumer.add_task_queue(QUARANTINE)
         if hasattr(channel, "_queue_cycle"):
             channel._update_queue_cycle()  # noqa: SLF001 - tells it the queues
@@ -221,6 +230,8 @@ def run(
     set_up_logging(loglevel)
     # Meant for pickle, which tq does not accept; in a container everyone is root.
     warnings.filterwarnings("ignore", category=SecurityWarning)
+    # About a setting that this app has made its choice of.
+    warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
     argv = ["--quiet", "worker", "--queues", queues or ",".join(QUEUES), "--hostname", f"tq-{os.getpid()}@%h"]
     argv += ["--concurrency", str(concurrency or settings.concurrency), "--loglevel", loglevel]
     # Both only serve features that the store replaces (revokes, leader election), and delay the start.

@@ -207,6 +207,21 @@ def test_a_redis_that_hangs_is_not_waited_for(tmp_path: Path, valkey: Valkey, en
         wait_until(lambda: http.get("/queue/stats").status_code == 200, "Redis answers again")
 
 
+@pytest.mark.parametrize("broker", ["redis+socket:///nowhere/redis.sock", "amqp://user:not-to-be-shown@127.0.0.1:1//"])
+def test_messages_are_stored_while_the_broker_is_gone(
+    tmp_path: Path, valkey: Valkey, environment: dict[str, str], broker: str
+) -> None:
+    """With a broker besides the store, its absence is said, but refuses nothing: the reaper publishes later."""
+    assert valkey.folder == tmp_path
+    with Api(tmp_path, environment | {"TQ_BROKER_URL": broker}) as api, api.client() as http:
+        assert http.post("/messages", json={"content": "x"}).status_code == 202
+        assert "TQ_BROKER_URL" in http.get("/").json()["broker"]
+        assert "TQ_BROKER_URL" in http.get("/ready").json()["reasons"][0]
+        assert "not-to-be-shown" not in http.get("/").text + api.process.output
+        api.process.terminate(timeout=15)
+        assert "Traceback" not in api.process.output
+
+
 def test_a_wrong_password_is_said_and_not_shown(tmp_path: Path, environment: dict[str, str]) -> None:
     """503 without Retry-After, for waiting does not help; neither password is in an answer or the log."""
     with Valkey(tmp_path, password="the-right-one") as valkey:

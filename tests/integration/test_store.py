@@ -35,7 +35,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture
-def raw(server: Valkey) -> Iterator[redis.Redis]:
+def raw(server: Valkey) -> Iterator[Any]:
     """A plain client on an empty server, to look at what the store has written."""
     client = redis.Redis(unix_socket_path=str(server.socket), decode_responses=True)
     client.flushall()
@@ -44,7 +44,7 @@ def raw(server: Valkey) -> Iterator[redis.Redis]:
 
 
 @pytest.fixture
-async def store(server: Valkey, raw: redis.Redis) -> AsyncIterator[Store]:  # noqa: ARG001 - emptied first
+async def store(server: Valkey, raw: Any) -> AsyncIterator[Store]:  # noqa: ARG001 - emptied first
     """The store on that server, with a short lease."""
     store = Store(server.url, result_ttl=60, lease=LEASE)
     yield store
@@ -89,7 +89,7 @@ async def status_of(store: Store, message_id: str = "m") -> Status:
 
 @pytest.mark.parametrize("wanted", Status)
 @pytest.mark.parametrize("current", Status)
-async def test_every_pair_of_states(store: Store, raw: redis.Redis, current: Status, wanted: Status) -> None:
+async def test_every_pair_of_states(store: Store, raw: Any, current: Status, wanted: Status) -> None:
     """From each status to each: done if the machine has the way, else refused and nothing changed."""
     await bring_to(store, current)
     before = raw.hgetall("tq:message:m")
@@ -103,7 +103,7 @@ async def test_every_pair_of_states(store: Store, raw: redis.Redis, current: Sta
     check_indexes(raw)
 
 
-def check_indexes(raw: redis.Redis) -> None:
+def check_indexes(raw: Any) -> None:
     """Each message stands in the indexes of its status, and in no other."""
     for key in raw.keys("tq:message:*"):
         message_id = key.removeprefix("tq:message:")
@@ -184,7 +184,7 @@ async def test_the_fence(store: Store) -> None:
     assert message.translation == "right"
 
 
-async def test_a_lost_answer_to_a_finish(store: Store, raw: redis.Redis) -> None:
+async def test_a_lost_answer_to_a_finish(store: Store, raw: Any) -> None:
     """A finish that is sent twice counts once, and both times it is told so."""
     await submit(store)
     held = await claim(store)
@@ -194,7 +194,7 @@ async def test_a_lost_answer_to_a_finish(store: Store, raw: redis.Redis) -> None
     assert not await store.settle("m", held.epoch, Status.FAILED, fields={})
 
 
-async def test_heartbeat(store: Store, raw: redis.Redis) -> None:
+async def test_heartbeat(store: Store, raw: Any) -> None:
     """It prolongs what is still ours, and says what is not."""
     for message_id in ("mine", "cancelled", "taken"):
         await submit(store, message_id)
@@ -226,7 +226,7 @@ async def reap_until(store: Store, message_id: str) -> list[Token]:
     return tokens
 
 
-async def test_an_expired_lease(store: Store, raw: redis.Redis) -> None:
+async def test_an_expired_lease(store: Store, raw: Any) -> None:
     """A silent worker's message is queued again, with a token to publish; then quarantined, then failed."""
     await submit(store, priority=7)
     for crash in range(1, POISON_AFTER + 1):
@@ -262,7 +262,7 @@ async def test_due_retries_come_in_batches(store: Store) -> None:
     assert (await claim(store, "m0", "w#2")).retries == 1
 
 
-async def test_what_ended_expires(server: Valkey, raw: redis.Redis) -> None:
+async def test_what_ended_expires(server: Valkey, raw: Any) -> None:
     """After its TTL a message is in no key and no index."""
     store = Store(server.url, result_ttl=0.05, lease=LEASE)
     await submit(store, idempotency="key", sealed="box")
@@ -278,7 +278,7 @@ async def test_what_ended_expires(server: Valkey, raw: redis.Redis) -> None:
     await store.aclose()
 
 
-async def test_retry_revives(store: Store, raw: redis.Redis) -> None:
+async def test_retry_revives(store: Store, raw: Any) -> None:
     """A failed message is queued again with a clean slate; one with its own key needs that key again."""
     await bring_to(store, Status.FAILED)
     assert await store.retry("m", "") == "ok"
@@ -294,7 +294,7 @@ async def test_retry_revives(store: Store, raw: redis.Redis) -> None:
     check_indexes(raw)
 
 
-async def test_lost_tokens_are_found(store: Store, raw: redis.Redis) -> None:
+async def test_lost_tokens_are_found(store: Store, raw: Any) -> None:
     """Older than what its list hands out next, or with the list empty: lost. Published again: not lost yet."""
     for i in range(3):
         await submit(store, f"m{i}")
@@ -322,13 +322,14 @@ async def test_next_is_strict(store: Store) -> None:
         await submit(store, message_id, priority=priority)
         await asyncio.sleep(0.002)
     order = []
-    while message_id := await store.next_id():
+    while found := await store.next_id():
+        message_id = found
         order.append(message_id)
         await claim(store, message_id)
     assert order == ["top1", "top2", "high2", "high1", "mid", "low"]
 
 
-async def test_ageing_is_bounded(store: Store, raw: redis.Redis) -> None:
+async def test_ageing_is_bounded(store: Store, raw: Any) -> None:
     """One extra token for every twenty claims, the longest wait first, and only past something more urgent."""
     for i in range(5):
         await submit(store, f"old{i}", priority=i % 2)

@@ -287,7 +287,7 @@ def test_broker_restart(fleet: Fleet, provider: LlmServer, valkey: Valkey) -> No
 def test_lost_tokens_are_replaced(fleet: Fleet, valkey: Valkey) -> None:
     """With all queue lists deleted by hand the messages still complete."""
     ids = [fleet.submit(f"text {i}", priority=i) for i in range(11)]
-    raw = valkey.client()
+    raw: Any = valkey.client()
     lists = [key for key in raw.keys("*") if key.startswith(("default", "high_priority"))]
     assert len(lists) == 11
     raw.delete(*lists)

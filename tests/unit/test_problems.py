@@ -59,7 +59,7 @@ def test_a_defect_is_logged_without_its_text(caplog: pytest.LogCaptureFixture) -
     def broken(text: str) -> None:
         raise ValueError(text)
 
-    text = " ".join(["words", "of", "a", "message"])
+    text = f"words {6 * 7}"
     with caplog.at_level(logging.ERROR), pytest.raises(ValueError, match=text) as caught:
         broken(text)
     response = problems.unexpected(caught.value, "/messages")

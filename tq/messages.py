@@ -94,9 +94,12 @@ def get_queue_for_priority(priority: int) -> str:
 
 # -- what is submitted -----------------------------------------------------------------------------
 
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~:@+=-]{0,127}", re.ASCII)
+ID_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9._~:@+=-]{0,127}"
+_ID: Final = re.compile(ID_PATTERN, re.ASCII)
 #: Words that stand where an id would in the API's paths.
 _RESERVED_IDS: Final = frozenset({"next", "process", "batch"})
+#: A NUL as JSON writes it, and not a backslash that stands before the letters u0000.
+_ESCAPED_NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _MAX_METADATA_KEYS: Final = 64
 _MAX_METADATA_BYTES: Final = 16 * 1024
 
@@ -139,7 +142,9 @@ def _check_key(value: SecretStr) -> SecretStr:
 
 Text = Annotated[str, AfterValidator(_check_text)]
 Line = Annotated[str, AfterValidator(_check_line), Field(min_length=1, max_length=200)]
-ApiKey = Annotated[SecretStr, AfterValidator(_check_key)]
+ApiKey = Annotated[
+    SecretStr, AfterValidator(_check_key), Field(json_schema_extra={"maxLength": 512, "pattern": "^[!-~]+$"})
+]
 
 
 class Submission(BaseModel):
@@ -147,7 +152,10 @@ class Submission(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
 
-    content: Text = Field(description="The text to translate: not empty, at most TQ_MAX_CONTENT bytes of UTF-8.")
+    content: Text = Field(
+        description="The text to translate: not empty, at most TQ_MAX_CONTENT bytes of UTF-8.",
+        json_schema_extra={"pattern": r"\S"},
+    )
     model_name: Line | None = Field(default=None, description="The model; TQ_MODEL when absent.")
     api_key: ApiKey | None = Field(
         None, description="A key for this message alone; stored sealed, deleted when the message ends, never shown."
@@ -157,7 +165,11 @@ class Submission(BaseModel):
         default_factory=dict,
         description="source_language, target_language (BCP 47), domain, and up to 64 keys of your own (16 KiB in all).",
     )
-    message_id: str | None = Field(default=None, description="Your own id; made for you when absent.")
+    message_id: str | None = Field(
+        default=None,
+        description="Your own id; made for you when absent.",
+        json_schema_extra={"pattern": f"^{ID_PATTERN}$"},
+    )
 
     @field_validator("content")
     @classmethod
@@ -194,7 +206,7 @@ class Submission(BaseModel):
             text = json.dumps(value, ensure_ascii=False, allow_nan=False)
         except (ValueError, RecursionError):
             raise ValueError("must be plain JSON, without NaN or infinities") from None
-        if len(_check_text(text).encode()) > _MAX_METADATA_BYTES or "\\u0000" in text:
+        if len(_check_text(text).encode()) > _MAX_METADATA_BYTES or _ESCAPED_NUL.search(text):
             raise ValueError(f"must not be larger than {_MAX_METADATA_BYTES} bytes of JSON, or contain NUL characters")
         return value
 
@@ -239,7 +251,9 @@ def invalid_message(error: ValidationError) -> InvalidMessage:
 
 
 def field_error(location: tuple[int | str, ...], message: str) -> FieldError:
-    """Where and what, in the words a caller can use: without pydantic's prefixes."""
+    """Where and what, in the words a caller can use: without pydantic's prefixes and Python's types."""
+    if message.startswith("Input should be a valid dictionary"):
+        message = "must be a JSON object"
     return {
         "field": ".".join(str(part) for part in location),
         "message": message.removeprefix("Value error, ").removeprefix("Assertion failed, "),

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute
 
 from tq.errors import InvalidMessage, TqError
 from tq.messages import field_error
@@ -73,7 +75,7 @@ def problem_of(error: TqError, instance: str) -> Problem:
         detail=error.record()["message"],
         instance=instance,
         fix=error.fix or None,
-        **error.extra(),
+        **{name: value for name, value in error.extra().items() if value},
     )
 
 
@@ -103,8 +105,14 @@ def instance_of(scope: Mapping[str, Any]) -> str:
     return path[:_MAX_INSTANCE]
 
 
-def install(app: FastAPI) -> None:
-    """Have an app answer every error with a problem document."""
+def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
+    """Have an app answer every error with a problem document.
+
+    Args:
+        app: the app.
+        routes: its routes, for the Allow header of a 405: Starlette's names the methods of one route,
+            but several may share a path.
+    """
 
     async def tq_error(request: Request, error: Exception) -> Response:
         if not isinstance(error, TqError):
@@ -135,11 +143,23 @@ def install(app: FastAPI) -> None:
             instance=instance_of(request.scope),
             fix=fix or None,
         )
-        return _answer(problem, error.headers)
+        headers = dict(error.headers or {})
+        if allowed := _methods(routes, request.url.path) if status == HTTPStatus.METHOD_NOT_ALLOWED else "":
+            headers["Allow"] = allowed
+        return _answer(problem, headers)
 
     app.add_exception_handler(TqError, tq_error)
     app.add_exception_handler(RequestValidationError, invalid_request)
     app.add_exception_handler(HTTPException, http_error)
+
+
+def _methods(routes: Sequence[BaseRoute], path: str) -> str:
+    known = [route for route in routes if isinstance(route, APIRoute)]
+    # As in OpenAPI, a path without parameters goes before one with.
+    found = [route for route in known if route.path == path] or [
+        route for route in known if route.path_regex.match(path)
+    ]
+    return ", ".join(sorted({method for route in found for method in route.methods or ()}))
 
 
 def _answer(problem: Problem, headers: Mapping[str, str] | None) -> Response:

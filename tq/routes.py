@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Header, HTTPException, Query, Request
@@ -39,7 +38,7 @@ from tq.queue import TranslationQueue
 
 #: Seconds for Redis and the broker to answer when somebody asks whether they do.
 _PATIENCE: Final = 3.0
-_CURSOR: Final = re.compile(r"[0-9]{1,18}(-[0-9]{1,18})?", re.ASCII)
+_CURSOR: Final = r"^[0-9]{1,18}(-[0-9]{1,18})?$"
 
 _EXAMPLE: Final = {
     "content": "Hello",
@@ -78,7 +77,13 @@ async def submit(
     request: Request,
     idempotency_key: Annotated[
         str | None,
-        Header(alias="Idempotency-Key", description="The same key and body again answer the message that is there."),
+        Header(
+            alias="Idempotency-Key",
+            min_length=1,
+            max_length=255,
+            pattern=r"^[ -~]*$",
+            description="The same key and body again answer the message that is there.",
+        ),
     ] = None,
 ) -> Response:
     """Submit a message. It is stored durably when this answers.
@@ -129,7 +134,9 @@ async def list_messages(
     request: Request,
     status: Status | None = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
+    cursor: Annotated[
+        str | None, Query(pattern=r"^[0-9]{1,18}$", description="`next_cursor` of the page before.")
+    ] = None,
 ) -> Response:
     """List messages, newest first."""
     messages, more = await _queue(request).list(status, limit=limit, cursor=cursor)
@@ -237,16 +244,16 @@ async def retry(request: Request, message_id: str) -> Response:
 async def events(
     request: Request,
     status: Annotated[Status | None, Query(description="Only changes to this status.")] = None,
-    after: Annotated[str | None, Query(description="Go on after this cursor; from now on when absent.")] = None,
+    after: Annotated[
+        str | None, Query(pattern=_CURSOR, description="Go on after this cursor; from now on when absent.")
+    ] = None,
     last_event_id: Annotated[
-        str | None, Header(alias="Last-Event-ID", description="Wins over `after`: a browser sends it.")
+        str | None, Header(alias="Last-Event-ID", pattern=_CURSOR, description="Wins over `after`: a browser sends it.")
     ] = None,
 ) -> Response:
     """The stream of changes, as long as the client listens."""
     streams: Streams = request.state.streams
     cursor = last_event_id or after
-    if cursor is not None and not _CURSOR.fullmatch(cursor):
-        raise InvalidMessage("the cursor is not valid", fix="pass the id of an event, unchanged")
     if streams.full:
         raise HTTPException(429, f"{MAX_STREAMS} event streams are open already", {"Retry-After": "10"})
     # Asked here, while a Redis that does not answer can still become a 503.

@@ -125,7 +125,7 @@ def create_app(settings: Settings) -> DocumentedApi:
         redirect_slashes=False,
     )
     app.include_router(router)
-    problems.install(app)
+    problems.install(app, router.routes)
     app.add_middleware(Gate, tokens=tokens)
     return app
 

@@ -102,6 +102,10 @@ def make_services(settings: Settings) -> list[Service]:
     return [_valkey(settings), *services] if settings.embedded else services
 
 
+#: Set for the children of a stack.
+UNDER_STACK: Final = "TQ_UNDER_STACK"
+
+
 def environment(settings: Settings) -> dict[str, str]:
     """The environment in which a process of tq sees exactly these settings, secrets included."""
     inherited = {name: value for name, value in os.environ.items() if name.upper() not in _SETTINGS}
@@ -109,8 +113,9 @@ def environment(settings: Settings) -> dict[str, str]:
     inherited.pop("REMAP_SIGTERM", None)
     fields = {environment_name(field): getattr(settings, field) for field in type(settings).model_fields}
     own = {name: _text(value) for name, value in fields.items() if value is not None}
-    # Lines are shown as they are written, and `python -m` must not import from the working directory.
-    return inherited | own | {"PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1"}
+    # Lines are shown as they are written, with the stack's own clock before them, and `python -m` must
+    # not import from the working directory.
+    return inherited | own | {"PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1", UNDER_STACK: "1"}
 
 
 def _text(value: object) -> str:

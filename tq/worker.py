@@ -249,7 +249,8 @@ def set_up_logging(loglevel: str) -> None:
     """One line a message on stderr; Celery's own lines only from WARNING up."""
 
     def configure(**_: Any) -> None:
-        logging.basicConfig(level=loglevel, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True)
+        clock = "" if os.environ.get("TQ_UNDER_STACK") else "%(asctime)s "
+        logging.basicConfig(level=loglevel, format=f"{clock}%(message)s", datefmt="%H:%M:%S", force=True)
         for name in ("celery", "kombu", "amqp", "httpx", "openai"):
             logging.getLogger(name).setLevel(logging.WARNING)
         # Every failure is in tq's own line already; Celery would repeat it with a traceback.

@@ -97,7 +97,7 @@ def test_a_key_is_declared_as_a_password_that_is_only_written(document: dict[str
     """No answer has an api_key; the submission's is writeOnly."""
     schemas = document["components"]["schemas"]
     form, _ = schemas["Submission"]["properties"]["api_key"]["anyOf"]
-    assert form == {"type": "string", "format": "password", "writeOnly": True}
+    assert (form["type"], form["format"], form["writeOnly"]) == ("string", "password", True)
     assert "api_key" not in schemas["Message"]["properties"]
 
 

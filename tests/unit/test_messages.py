@@ -121,6 +121,7 @@ def test_all_errors_at_once_and_no_values() -> None:
 def test_accepted_as_given() -> None:
     """The example of the contract is accepted, with the caller's own metadata untouched."""
     metadata = {"source_language": "en", "target_language": "pt-BR", "domain": "general", "ticket": {"id": [1, None]}}
+    metadata["not a NUL"] = "backslash \\u0000"
     submission = parse_submission(
         {"content": "Hello", "model_name": "gpt-4", "api_key": "sk-x", "priority": 10, "metadata": metadata}
     )

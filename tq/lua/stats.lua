@@ -15,9 +15,9 @@ for i = 1, #seen, 2 do
   local info = redis.call('HGET', P .. 'workers', seen[i])
   if info then out.workers[#out.workers + 1] = { info, tonumber(seen[i + 1]) } end
 end
--- The six full windows before this one: a minute.
+-- This window and the five before it: the last 50 to 60 seconds.
 local window = math.floor(now / RATE_WINDOW)
-for i = 1, 6 do
+for i = 0, 5 do
   local flat = redis.call('HGETALL', P .. 'rate:' .. (window - i))
   for j = 1, #flat, 2 do out.rates[flat[j]] = (out.rates[flat[j]] or 0) + tonumber(flat[j + 1]) end
 end

@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 #: Seconds between two tries to reach the store, at first and at most.
 _PAUSE: Final = 0.2
 _LONGEST_PAUSE: Final = 5.0
+#: Seconds between two heartbeats at most, for they also bring news of cancelled messages.
+_LONGEST_BEAT: Final = 5.0
 #: Retries due within so many seconds are not left to the reaper, which looks every five.
 _SOON: Final = 10.0
 
@@ -139,7 +141,7 @@ class Attempts:
             if wanted is None:
                 return None
             message = await self._queue.get(wanted)
-            claim = await self._queue.store.claim(wanted, self._owner()) if message.status is Status.QUEUED else None
+            claim = await self._take(wanted) if message.status is Status.QUEUED else None
             if claim is not None:
                 await self._run(claim)
                 return await self._queue.get(wanted)
@@ -149,14 +151,15 @@ class Attempts:
 
     async def _claim(self, message_id: str) -> Claim | None:
         try:
-            return await self._queue.store.claim(message_id, self._owner())
+            return await self._take(message_id)
         except TqError as error:
             # The token is spent; the reaper sees that the message is still queued and wakes us again.
             logger.warning("%s was not claimed: %s", message_id, error)
             return None
 
-    def _owner(self) -> str:
-        return f"{self._name}#{next(self._numbers)}"
+    async def _take(self, message_id: str) -> Claim | None:
+        owner = f"{self._name}#{next(self._numbers)}"
+        return await self._queue.store.claim(message_id, owner, self._settings.model)
 
     async def _run(self, claim: Claim) -> Settled:
         task = asyncio.current_task()
@@ -295,7 +298,7 @@ class Attempts:
 
 
 class Heart:
-    """A thread that prolongs this process's leases every TQ_LEASE / 3, and says that it lives.
+    """A thread that prolongs this process's leases every TQ_LEASE / 3 or 5 s, and says that it lives.
 
     Args:
         settings: for the store and the lease.
@@ -346,7 +349,7 @@ class Heart:
 
     async def _beat(self) -> None:
         store = Store(self._settings.store_url, result_ttl=self._settings.result_ttl, lease=self._settings.lease)
-        interval, down, listed = self._settings.lease / 3, False, False
+        interval, down, listed = min(self._settings.lease / 3, _LONGEST_BEAT), False, False
         while True:
             stopping, describe, leases = self._stopping, self._describe, self._leases()
             lost: dict[str, str] = {}

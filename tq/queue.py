@@ -177,7 +177,7 @@ class TranslationQueue:
             metadata["target_language"] = self.settings.target_language
         return {
             "content": submission.content,
-            "model_name": submission.model_name or self.settings.model,
+            "model_name": submission.model_name,
             "metadata": metadata,
         }
 

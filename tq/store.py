@@ -294,9 +294,15 @@ class Store:
         """The id that a worker would take next."""
         return await self._script("next") or None
 
-    async def claim(self, message_id: str, owner: str) -> Claim | None:
-        """Take a queued message; None when its token is stale. ``owner`` is unique to this claim."""
-        answer = await self._script("claim", message_id, owner, self._lease)
+    async def claim(self, message_id: str, owner: str, model: str = "") -> Claim | None:
+        """Take a queued message; None when its token is stale.
+
+        Args:
+            message_id: which.
+            owner: unique to this claim.
+            model: for a message that names none.
+        """
+        answer = await self._script("claim", message_id, owner, self._lease, model)
         if not isinstance(answer[0], int):
             return None
         record = _mapping(answer[2])
@@ -460,7 +466,7 @@ def _message(message_id: str, record: Mapping[str, str]) -> Message:
             "queue": record.get("queue") or get_queue_for_priority(priority),
             "priority": priority,
             "content": body["content"],
-            "model_name": record.get("model") or body["model_name"],
+            "model_name": body["model_name"] or record.get("model"),
             "metadata": body["metadata"],
             "provider": record.get("provider"),
             "translation": record.get("translation"),

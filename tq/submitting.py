@@ -157,18 +157,18 @@ def failure(message: Message) -> TqError:
     if message.error is None:
         return TqError(f"message {message.message_id} was {message.status}")
     title = ERRORS[message.error.type].title if message.error.type in ERRORS else message.error.type
-    again = f"`tq retry {message.message_id}`"
+    again = f"tq retry {message.message_id}"
     return TqError(
         f"message {message.message_id} {message.status}: {title[:1].lower()}{title[1:]}",
         why=message.error.message,
-        fix=_FIXES.get(message.error.type, "{} queues it again").format(again),
+        fix=_FIXES.get(message.error.type, "`{}` queues it again").format(again),
     )
 
 
 _FIXES: Final = {
-    "invalid-key": "correct OPENAI_API_KEY and start the worker again, or give a key: {} --ask-key",
-    "quota-exhausted": "fill up the account, then {}",
-    "unknown-model": "correct the model (TQ_MODEL, --model) or OPENAI_BASE_URL, then {}",
+    "invalid-key": "correct OPENAI_API_KEY and start the worker again, or give a key: `{} --ask-key`",
+    "quota-exhausted": "fill up the account, then `{}`",
+    "unknown-model": "correct the model (TQ_MODEL, --model) or OPENAI_BASE_URL, then `{}`",
 }
 
 

@@ -6,7 +6,7 @@ if not m then return 'gone' end
 if not ENDED[m.status] or not LEGAL[m.status].queued then return m.status end
 local key = message_key(id)
 if sealed == '' and redis.call('HEXISTS', key, 'own_key') == 1 then return 'missing-key' end
-redis.call('HDEL', key, 'retries', 'crashes', 'queue', 'warnings', 'translation')
+redis.call('HDEL', key, 'retries', 'crashes', 'queue', 'warnings', 'translation', 'model', 'provider')
 m.queue = nil
 if sealed ~= '' then
   redis.call('SET', P .. 'sealed:' .. id, sealed)

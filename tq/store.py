@@ -165,11 +165,21 @@ def translate_error(error: Exception, url: str) -> TqError:
     return Unreachable(f"Redis at {name} answered with an error", why=type(error).__name__)
 
 
+_CAUSES: Final = {
+    "connection refused": ("refused", "error 111", "errno 111", "errno 61", "connect call failed"),
+    "no such socket": ("no such file or directory",),
+    "no such host": ("name or service not known", "nodename nor servname", "temporary failure in name resolution"),
+    "it does not answer in time": ("timeout", "timed out"),
+    "it is loading its data": ("loading",),
+    "the connection broke": ("closed by server", "reset by peer", "broken pipe"),
+}
+
+
 def _cause(error: Exception) -> str:
     text = str(error).lower()
-    for known in ("connection refused", "no such file or directory", "timeout", "name or service not known", "loading"):
-        if known in text:
-            return known
+    for cause, signs in _CAUSES.items():
+        if any(sign in text for sign in signs):
+            return cause
     return type(error).__name__
 
 

@@ -11,7 +11,6 @@ import asyncio
 import json
 import logging
 import random
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,12 +25,12 @@ from tq.errors import (
     TqError,
     UnexpectedError,
 )
+from tq.heart import Heart
 from tq.messages import Message, Status
 from tq.providers import Job
 from tq.queue import TranslationQueue, illegal
+from tq.records import Claim
 from tq.retry import GiveUp, RetryPolicy, decide
-from tq.settings import Settings
-from tq.store import Claim, Store
 from tq.translation import Translation, Translator
 
 logger = logging.getLogger(__name__)
@@ -39,8 +38,6 @@ logger = logging.getLogger(__name__)
 #: Seconds between two tries to reach the store, at first and at most.
 _PAUSE: Final = 0.2
 _LONGEST_PAUSE: Final = 5.0
-#: Seconds between two heartbeats at most, for they also bring news of cancelled messages.
-_LONGEST_BEAT: Final = 5.0
 #: Retries due within so many seconds are not left to the reaper, which looks every five.
 _SOON: Final = 10.0
 
@@ -295,81 +292,6 @@ class Attempts:
                 if status == Status.CANCELLED
                 else AttemptLost("taken over: the message is someone else's now")
             )
-
-
-class Heart:
-    """A thread that prolongs this process's leases every TQ_LEASE / 3 or 5 s, and says that it lives.
-
-    Args:
-        settings: for the store and the lease.
-        name: of the process.
-        leases: what runs now, as (id, epoch).
-        on_lost: called with id, epoch and the status found, for each that is not ours any more.
-    """
-
-    def __init__(
-        self,
-        settings: Settings,
-        name: str,
-        leases: Callable[[], list[tuple[str, int]]],
-        on_lost: Callable[[str, int, str], None],
-    ) -> None:
-        self._settings = settings
-        self._name = name
-        self._leases = leases
-        self._on_lost = on_lost
-        self._describe: Callable[[], dict[str, Any]] | None = None
-        self._stopping = False
-        self._wake = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def start(self) -> None:
-        """Begin, if it does not beat yet."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=lambda: asyncio.run(self._beat()), name="tq-heart", daemon=True)
-            self._thread.start()
-
-    def announce(self, describe: Callable[[], dict[str, Any]]) -> None:
-        """Put this process into the list of live workers; ``describe`` makes a ``WorkerInfo`` but for its time."""
-        self._describe = describe
-        self.start()
-        self._wake.set()
-
-    def unlist(self) -> None:
-        """Leave the list of live workers, but keep the leases: this process takes nothing new."""
-        self._describe = None
-        self._wake.set()
-
-    def stop(self) -> None:
-        """End; waits a moment for the last beat."""
-        self._stopping = True
-        self.unlist()
-        if self._thread is not None:
-            self._thread.join(timeout=5)
-
-    async def _beat(self) -> None:
-        store = Store(self._settings.store_url, result_ttl=self._settings.result_ttl, lease=self._settings.lease)
-        interval, down, listed = min(self._settings.lease / 3, _LONGEST_BEAT), False, False
-        while True:
-            stopping, describe, leases = self._stopping, self._describe, self._leases()
-            lost: dict[str, str] = {}
-            try:
-                if listed and describe is None:
-                    await store.forget_worker(self._name)
-                lost = await store.heartbeat(self._name if describe else "", describe() if describe else {}, leases)
-                down, listed = False, describe is not None
-            except TqError as error:
-                if not down:
-                    logger.warning("no heartbeat: %s", error)
-                down = True
-            for message_id, epoch in leases:
-                if message_id in lost:
-                    self._on_lost(message_id, epoch, lost[message_id])
-            if stopping:
-                break
-            await asyncio.to_thread(self._wake.wait, min(interval, 1.0) if down else interval)
-            self._wake.clear()
-        await store.aclose()
 
 
 def _completed(outcome: Translation) -> tuple[Settled, dict[str, str], tuple[int, int], str]:

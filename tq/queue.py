@@ -16,11 +16,9 @@ import logging
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from ulid import ULID
 
-from tq.celery import TASK_NAME, app_for, broker_url, priority_step
 from tq.errors import (
     ContentTooLarge,
     DuplicateMessage,
@@ -36,24 +34,22 @@ from tq.errors import (
     UnknownMessage,
 )
 from tq.messages import (
-    QUARANTINE,
-    QUEUES,
     TRANSITIONS,
     Change,
     Message,
-    QueueDepth,
     Stats,
     Status,
     Submission,
-    WorkerInfo,
     check_message_id,
     get_queue_for_priority,
     utc,
     wait_timeout,
 )
+from tq.publisher import Publisher, token_of
+from tq.records import Claim, Token
 from tq.sealing import Sealer, load_sealer
 from tq.settings import Settings, get_settings
-from tq.store import POISON_AFTER, Claim, Store, Token
+from tq.store import POISON_AFTER, Store
 
 logger = logging.getLogger(__name__)
 
@@ -61,17 +57,6 @@ _MAX_LIST: Final = 200
 #: Messages that one round of the reaper's script moves at most: it blocks Redis meanwhile.
 _MOST_DUE: Final = 500
 _MAX_CURSOR: Final = 18
-#: How Celery's events call the ends that a message can come to outside of a worker.
-_EVENTS: Final = {
-    Status.CANCELLED: "task-revoked",
-    Status.FAILED: "task-failed",
-    Status.COMPLETED: "task-succeeded",
-}
-_EVENT_FIELDS: Final[Mapping[str, Mapping[str, Any]]] = {
-    "task-revoked": {"terminated": False, "signum": None, "expired": False},
-    "task-failed": {"exception": "Failed outside of a worker", "traceback": None},
-    "task-succeeded": {"result": None, "runtime": 0.0},
-}
 
 
 class TranslationQueue:
@@ -237,7 +222,7 @@ class TranslationQueue:
 
     async def stats(self) -> Stats:
         """Depths, counts, workers and throughput, at one moment."""
-        return _stats(await self.store.stats())
+        return await self.store.stats()
 
     async def changes(self, after: str | None = None, *, block: float = 1.0) -> AsyncIterator[builtins.list[Change]]:
         """Batches of transitions after a cursor (None: from now on), for ever.
@@ -374,82 +359,6 @@ class TranslationQueue:
         return message
 
 
-class Publisher:
-    """Publishes tokens in groups: what becomes due while a group is on its way forms the next.
-
-    A failure is logged and left to the reaper, for the store knows what is queued.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        self.app = app_for(settings)
-        self.is_redis = urlsplit(broker_url(settings)).scheme.startswith(("redis", "sentinel"))
-        self._due: list[Token] = []
-        self._running: asyncio.Task[None] | None = None
-
-    def soon(self, tokens: Sequence[Token]) -> None:
-        """Publish on this loop, without waiting."""
-        self._due += tokens
-        if self._due and (self._running is None or self._running.done()):
-            self._running = asyncio.create_task(self._drain())
-
-    async def flush(self) -> None:
-        """Return when everything due has been published, or has failed to be."""
-        while self._running is not None and not self._running.done():
-            await self._running
-
-    async def _drain(self) -> None:
-        while self._due:
-            group, self._due = self._due, []
-            try:
-                await asyncio.to_thread(self.publish, group)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the reaper publishes again
-                logger.warning("%d tokens were not published now (%s); they will be", len(group), type(error).__name__)
-
-    async def announce(self, message_ids: Sequence[str], status: Status) -> None:
-        """Tell Flower of an end that no worker saw; a failure to do so is of no consequence."""
-        event = _EVENTS.get(status)
-        if event is None or not message_ids:
-            return
-
-        def send() -> None:
-            with self.app.events.default_dispatcher() as dispatcher:
-                for message_id in message_ids:
-                    dispatcher.send(event, uuid=message_id, **_EVENT_FIELDS[event])
-
-        try:
-            await asyncio.to_thread(send)
-        except Exception as error:  # noqa: BLE001 - events inform, nothing depends on them
-            logger.debug("an event was not sent: %s", type(error).__name__)
-
-    def publish(self, tokens: Sequence[Token]) -> None:
-        """Publish now, in the calling thread."""
-        with self.app.producer_pool.acquire(block=True, timeout=10) as producer:
-            if len(tokens) == 1 or not self.is_redis:
-                for token in tokens:
-                    self._send(token, producer)
-                return
-            with producer.batch(500):
-                for token in tokens:
-                    self._send(token, producer)
-
-    def _send(self, token: Token, producer: Any) -> None:
-        queue = token.queue or get_queue_for_priority(token.priority)
-        priority = priority_step(queue, token.priority) if self.is_redis else token.priority
-        self.app.send_task(
-            TASK_NAME,
-            args=(token.message_id,),
-            task_id=token.message_id,
-            queue=queue,
-            priority=priority,
-            producer=producer,
-        )
-
-
-def token_of(message: Message) -> Token:
-    """The token that wakes a worker for a message."""
-    return Token(message.message_id, message.queue if message.queue == QUARANTINE else None, message.priority)
-
-
 def unknown(message_id: str) -> UnknownMessage:
     """404: said the same everywhere."""
     shown = message_id if len(message_id) <= 128 else f"{message_id[:128]}…"
@@ -523,27 +432,3 @@ def _reported(status: Status, translation: str | None, error: str | ErrorRecord 
         record = error if isinstance(error, dict) else ReportedError(error or "reported without a reason").record()
         fields["error"] = json.dumps(record)
     return fields
-
-
-def _stats(data: Mapping[str, Any]) -> Stats:
-    depths = []
-    queues = dict.fromkeys((*QUEUES, QUARANTINE), 0)
-    for index, queued, waited in data["queued"]:
-        priority = None if index == QUARANTINE else int(index)
-        queue = QUARANTINE if priority is None else get_queue_for_priority(priority)
-        queues[queue] += queued
-        depths.append(
-            QueueDepth(queue=queue, priority=priority, queued=queued, oldest_wait=round(max(0, waited) / 1000, 3))
-        )
-    counts = {status: data["counts"][status] for status in Status}
-    rates = data["rates"]
-    return Stats(
-        queues=queues,
-        priorities=depths,
-        oldest_wait=max((depth.oldest_wait for depth in depths), default=0.0),
-        counts=counts,
-        running=counts[Status.RUNNING],
-        retries_pending=counts[Status.RETRYING],
-        workers=[WorkerInfo(**json.loads(worker), alive_until=utc(until)) for worker, until in data["workers"]],
-        throughput={name: float(rates.get(name, 0)) for name in ("attempts", "completed", "failed", "cancelled")},
-    )

@@ -210,7 +210,7 @@ def _require_surroundings(settings: Settings) -> None:
 
 async def _require_redis(settings: Settings) -> None:
     # Late: with the embedded Valkey the supervisor needs no client library.
-    from tq.store import REDIS_ERRORS, connect, translate_error
+    from tq.connection import REDIS_ERRORS, connect, translate_error
 
     try:
         redis = connect(settings.store_url)

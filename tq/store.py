@@ -32,27 +32,20 @@ import asyncio
 import builtins
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from hashlib import sha1
 from importlib.resources import files
 from typing import Any, Final
-from urllib.parse import parse_qs, unquote, urlsplit
 
 from redis import exceptions as redis_errors
-from redis.asyncio import Redis, Sentinel
-from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialBackoff
 
-from tq.errors import ErrorRecord, StoreFull, StoreRefused, TqError, Unreachable
-from tq.messages import QUARANTINE, TRANSITIONS, Change, Message, Status, get_queue_for_priority, utc
-from tq.settings import as_redis_url, redacted
+from tq.connection import REDIS_ERRORS, connect, translate_error
+from tq.errors import ErrorRecord
+from tq.messages import QUARANTINE, TRANSITIONS, Change, Message, Stats, Status
+from tq.records import Claim, Token, as_change, as_mapping, as_message, as_stats, as_tokens
 
 PREFIX: Final = "tq:"
-#: What ``translate_error`` understands.
-REDIS_ERRORS: Final = (redis_errors.RedisError, OSError)
-#: Seconds for one answer of Redis, and for a connection to it.
-_TIMEOUT: Final = 3.0
 #: Seconds for a call in all: redis-py tries again, and within each try it tries to connect again.
 _PATIENCE: Final = 6.0
 _BATCH: Final = 500
@@ -60,26 +53,6 @@ _BATCH: Final = 500
 #: Crashes of its worker process after which a message is quarantined, and after which it has failed.
 QUARANTINE_AFTER: Final = 2
 POISON_AFTER: Final = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A message that this process owns until its lease runs out; ``epoch`` is the fence."""
-
-    message: Message
-    epoch: int
-    sealed: str = field(repr=False)
-    retries: int
-    last_error: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """What a wake-up needs: the id, and the Celery queue and priority to publish it with."""
-
-    message_id: str
-    queue: str | None
-    priority: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,86 +74,6 @@ def _scripts() -> dict[str, _Script]:
             source = head + entry.read_text()
             scripts[name] = _Script(source, sha1(source.encode(), usedforsecurity=False).hexdigest())
     return scripts
-
-
-def connect(url: str, *, timeout: float = _TIMEOUT) -> Redis:
-    """An asyncio Redis client for a store URL (see ``Settings.store_url``), or for one in kombu's spelling.
-
-    It is lazy, answers in text, gives every command ``timeout`` seconds and tries twice more when a
-    connection breaks. (No ``health_check_interval``: with redis-py 8.1 a server that wants a password
-    which is not given then sends ``connect`` into retries within retries, for minutes.)
-    """
-    options: dict[str, Any] = {
-        "decode_responses": True,
-        "socket_timeout": timeout,
-        "socket_connect_timeout": timeout,
-        "retry": Retry(ExponentialBackoff(cap=0.5, base=0.05), 2),
-        "client_name": "tq",
-    }
-    url = as_redis_url(url)
-    parts = urlsplit(url)
-    if parts.scheme != "sentinel":
-        if parts.scheme != "unix":
-            options["socket_keepalive"] = True
-        return Redis.from_url(url, **options)
-    query = parse_qs(parts.query)
-    user, _, password = parts.netloc.rpartition("@")[0].partition(":")
-    nodes = [node.rpartition(":") for node in parts.netloc.rpartition("@")[2].replace(";", ",").split(",")]
-    hosts = [(host or port, int(port) if host else 26379) for host, _, port in nodes]
-    sentinel = Sentinel(hosts, sentinel_kwargs={"socket_timeout": timeout})  # type: ignore[no-untyped-call]  # redis-py
-    master: Redis = sentinel.master_for(
-        query.get("master_name", ["mymaster"])[0],
-        db=int(parts.path.strip("/") or 0),
-        username=unquote(user) or None,
-        password=unquote(password) or None,
-        **options,
-    )
-    return master
-
-
-def translate_error(error: Exception, url: str) -> TqError:
-    """What a Redis error means for the caller; ``url`` names the server in it, without password."""
-    text = str(error)
-    name = redacted(url)
-    if isinstance(error, redis_errors.AuthenticationError | redis_errors.NoPermissionError) or text.startswith(
-        ("NOAUTH", "WRONGPASS", "NOPERM", "invalid username-password", "HELLO must be called with the client already")
-    ):
-        return StoreRefused(
-            f"Redis at {name} refuses tq",
-            why="the password is missing or wrong, or the user may not run these commands",
-            fix="set REDIS_PASSWORD (or the password in TQ_REDIS_URL)",
-        )
-    if isinstance(error, redis_errors.OutOfMemoryError) or text.startswith(("OOM", "MISCONF")):
-        return StoreFull(
-            f"Redis at {name} cannot take more",
-            why="its memory limit is reached" if "OOM" in text or "maxmemory" in text else "it cannot write its disk",
-            fix="nothing was stored: submit again later, or give Redis more room",
-        )
-    if isinstance(error, redis_errors.ConnectionError | redis_errors.TimeoutError | OSError):
-        return Unreachable(
-            f"Redis at {name} cannot be reached",
-            why="it does not answer in time" if isinstance(error, TimeoutError) else _cause(error),
-            fix="start it, or correct REDIS_HOST and REDIS_PORT (or TQ_REDIS_URL)",
-        )
-    return Unreachable(f"Redis at {name} answered with an error", why=type(error).__name__)
-
-
-_CAUSES: Final = {
-    "connection refused": ("refused", "error 111", "errno 111", "errno 61", "connect call failed"),
-    "no such socket": ("no such file or directory",),
-    "no such host": ("name or service not known", "nodename nor servname", "temporary failure in name resolution"),
-    "it does not answer in time": ("timeout", "timed out"),
-    "it is loading its data": ("loading",),
-    "the connection broke": ("closed by server", "reset by peer", "broken pipe"),
-}
-
-
-def _cause(error: Exception) -> str:
-    text = str(error).lower()
-    for cause, signs in _CAUSES.items():
-        if any(sign in text for sign in signs):
-            return cause
-    return type(error).__name__
 
 
 class Store:
@@ -289,7 +182,7 @@ class Store:
     async def get(self, message_id: str) -> Message | None:
         """The message, or None."""
         record = await self._call("HGETALL", f"{PREFIX}message:{message_id}")
-        return _message(message_id, _mapping(record)) if record else None
+        return as_message(message_id, as_mapping(record)) if record else None
 
     async def list(
         self, statuses: Sequence[Status], *, below: int | None, limit: int
@@ -315,9 +208,9 @@ class Store:
         answer = await self._script("claim", message_id, owner, self._lease, model)
         if not isinstance(answer[0], int):
             return None
-        record = _mapping(answer[2])
+        record = as_mapping(answer[2])
         error = json.loads(record["error"])["type"] if "error" in record else None
-        message = _message(message_id, record)
+        message = as_message(message_id, record)
         return Claim(message, answer[0], answer[1], int(record.get("retries", 0)), error)
 
     async def settle(
@@ -403,7 +296,7 @@ class Store:
         When there are as many tokens as ``most``, more may be due: call again.
         """
         flat, failed = await self._script("reap", most, self._ttl, json.dumps(poisoned), QUARANTINE_AFTER, POISON_AFTER)
-        return _tokens(flat), list(failed)
+        return as_tokens(flat), list(failed)
 
     async def missing(self, index: int | str, *, tail: str | None, grace: float) -> builtins.list[Token]:
         """Queued messages of one index whose token is lost; ``tail`` is the id next to be popped."""
@@ -411,7 +304,7 @@ class Store:
         offset, page = 0, 1000
         while True:
             scanned, *flat = await self._script("missing", index, offset, page, int(grace * 1000), tail or "")
-            tokens += _tokens(flat)
+            tokens += as_tokens(flat)
             offset += page
             if scanned < page:
                 return tokens
@@ -422,10 +315,9 @@ class Store:
 
     # -- what people look at -----------------------------------------------------------------------
 
-    async def stats(self) -> dict[str, Any]:
-        """Raw figures of ``stats.lua``."""
-        data: dict[str, Any] = json.loads(await self._script("stats", *Status))
-        return data
+    async def stats(self) -> Stats:
+        """Depths, counts, workers and throughput, at one moment."""
+        return as_stats(json.loads(await self._script("stats", *Status)))
 
     async def changes(self, after: str, *, block: float) -> builtins.list[Change]:
         """Transitions after a cursor, up to 500; waits at most ``block`` seconds for the first."""
@@ -438,68 +330,9 @@ class Store:
         if not answer:
             return []
         entries = answer[key][0] if isinstance(answer, dict) else answer[0][1]
-        return [_change(cursor, fields) for cursor, fields in entries]
+        return [as_change(cursor, fields) for cursor, fields in entries]
 
     async def newest_cursor(self) -> str:
         """The cursor of the newest change: what follows it is yet to come."""
         newest = await self._call("XREVRANGE", f"{PREFIX}changes", "+", "-", "COUNT", 1)
         return newest[0][0] if newest else "0-0"
-
-
-def _mapping(answer: Any) -> dict[str, str]:
-    # RESP3 and redis-py's own reply parsing give a dict, scripts on RESP2 a flat list.
-    return dict(answer) if isinstance(answer, dict) else dict(zip(answer[::2], answer[1::2], strict=True))
-
-
-def _tokens(flat: Sequence[str]) -> list[Token]:
-    triples = zip(flat[::3], flat[1::3], flat[2::3], strict=True)
-    return [Token(message_id, queue or None, int(priority)) for message_id, queue, priority in triples]
-
-
-def _message(message_id: str, record: Mapping[str, str]) -> Message:
-    body = json.loads(record["body"])
-    priority = int(record["priority"])
-
-    def time(name: str) -> Any:
-        return utc(int(record[name])) if name in record else None
-
-    usage = None
-    if "prompt_tokens" in record or "completion_tokens" in record:
-        usage = {
-            "prompt_tokens": int(record.get("prompt_tokens", 0)),
-            "completion_tokens": int(record.get("completion_tokens", 0)),
-        }
-    return Message.model_validate(
-        {
-            "message_id": message_id,
-            "status": record["status"],
-            "queue": record.get("queue") or get_queue_for_priority(priority),
-            "priority": priority,
-            "content": body["content"],
-            "model_name": body["model_name"] or record.get("model"),
-            "metadata": body["metadata"],
-            "provider": record.get("provider"),
-            "translation": record.get("translation"),
-            "error": json.loads(record["error"]) if "error" in record else None,
-            "warnings": json.loads(record.get("warnings", "[]")),
-            "attempts": int(record.get("attempts", 0)),
-            "created_at": time("created"),
-            "started_at": time("started"),
-            "finished_at": time("finished"),
-            "next_retry_at": time("due"),
-            "usage": usage,
-        }
-    )
-
-
-def _change(cursor: str, fields: Mapping[str, str]) -> Change:
-    return Change(
-        cursor=cursor,
-        at=utc(int(cursor.partition("-")[0])),
-        message_id=fields["id"],
-        status=Status(fields["s"]),
-        priority=int(fields["p"]),
-        languages=fields["l"],
-        attempts=int(fields["a"]),
-        info=fields["i"],
-    )

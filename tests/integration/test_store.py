@@ -16,7 +16,8 @@ from servers import Valkey
 
 from tq.errors import StoreFull, StoreRefused, Unreachable
 from tq.messages import TERMINAL, Status, may_become
-from tq.store import POISON_AFTER, Claim, Store, Token
+from tq.records import Claim, Token
+from tq.store import POISON_AFTER, Store
 
 POISONED: Any = {"type": "poison", "message": "died", "retryable": False}
 LEASE = 1.0

@@ -1,0 +1,99 @@
+"""Connections to Redis: how a URL becomes a client, and what Redis's errors mean."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from redis import exceptions as redis_errors
+from redis.asyncio import Redis, Sentinel
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+
+from tq.errors import StoreFull, StoreRefused, TqError, Unreachable
+from tq.settings import as_redis_url, redacted
+
+#: What ``translate_error`` understands.
+REDIS_ERRORS: Final = (redis_errors.RedisError, OSError)
+#: Seconds for one answer of Redis, and for a connection to it.
+_TIMEOUT: Final = 3.0
+
+
+def connect(url: str, *, timeout: float = _TIMEOUT) -> Redis:
+    """An asyncio Redis client for a store URL (see ``Settings.store_url``), or for one in kombu's spelling.
+
+    It is lazy, answers in text, gives every command ``timeout`` seconds and tries twice more when a
+    connection breaks. (No ``health_check_interval``: with redis-py 8.1 a server that wants a password
+    which is not given then sends ``connect`` into retries within retries, for minutes.)
+    """
+    options: dict[str, Any] = {
+        "decode_responses": True,
+        "socket_timeout": timeout,
+        "socket_connect_timeout": timeout,
+        "retry": Retry(ExponentialBackoff(cap=0.5, base=0.05), 2),
+        "client_name": "tq",
+    }
+    url = as_redis_url(url)
+    parts = urlsplit(url)
+    if parts.scheme != "sentinel":
+        if parts.scheme != "unix":
+            options["socket_keepalive"] = True
+        return Redis.from_url(url, **options)
+    query = parse_qs(parts.query)
+    user, _, password = parts.netloc.rpartition("@")[0].partition(":")
+    nodes = [node.rpartition(":") for node in parts.netloc.rpartition("@")[2].replace(";", ",").split(",")]
+    hosts = [(host or port, int(port) if host else 26379) for host, _, port in nodes]
+    sentinel = Sentinel(hosts, sentinel_kwargs={"socket_timeout": timeout})  # type: ignore[no-untyped-call]  # redis-py
+    master: Redis = sentinel.master_for(
+        query.get("master_name", ["mymaster"])[0],
+        db=int(parts.path.strip("/") or 0),
+        username=unquote(user) or None,
+        password=unquote(password) or None,
+        **options,
+    )
+    return master
+
+
+def translate_error(error: Exception, url: str) -> TqError:
+    """What a Redis error means for the caller; ``url`` names the server in it, without password."""
+    text = str(error)
+    name = redacted(url)
+    if isinstance(error, redis_errors.AuthenticationError | redis_errors.NoPermissionError) or text.startswith(
+        ("NOAUTH", "WRONGPASS", "NOPERM", "invalid username-password", "HELLO must be called with the client already")
+    ):
+        return StoreRefused(
+            f"Redis at {name} refuses tq",
+            why="the password is missing or wrong, or the user may not run these commands",
+            fix="set REDIS_PASSWORD (or the password in TQ_REDIS_URL)",
+        )
+    if isinstance(error, redis_errors.OutOfMemoryError) or text.startswith(("OOM", "MISCONF")):
+        return StoreFull(
+            f"Redis at {name} cannot take more",
+            why="its memory limit is reached" if "OOM" in text or "maxmemory" in text else "it cannot write its disk",
+            fix="nothing was stored: submit again later, or give Redis more room",
+        )
+    if isinstance(error, redis_errors.ConnectionError | redis_errors.TimeoutError | OSError):
+        return Unreachable(
+            f"Redis at {name} cannot be reached",
+            why="it does not answer in time" if isinstance(error, TimeoutError) else _cause(error),
+            fix="start it, or correct REDIS_HOST and REDIS_PORT (or TQ_REDIS_URL)",
+        )
+    return Unreachable(f"Redis at {name} answered with an error", why=type(error).__name__)
+
+
+_CAUSES: Final = {
+    "connection refused": ("refused", "error 111", "errno 111", "errno 61", "connect call failed"),
+    "no such socket": ("no such file or directory",),
+    "no such host": ("name or service not known", "nodename nor servname", "temporary failure in name resolution"),
+    "it does not answer in time": ("timeout", "timed out"),
+    "it is loading its data": ("loading",),
+    "the connection broke": ("closed by server", "reset by peer", "broken pipe"),
+}
+
+
+def _cause(error: Exception) -> str:
+    text = str(error).lower()
+    for cause, signs in _CAUSES.items():
+        if any(sign in text for sign in signs):
+            return cause
+    return type(error).__name__

@@ -1,0 +1,93 @@
+"""The heartbeat: a thread and a loop of its own, so that a busy process does not lose its leases."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any, Final
+
+from tq.errors import TqError
+from tq.settings import Settings
+from tq.store import Store
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two heartbeats at most, for they also bring news of cancelled messages.
+_LONGEST_BEAT: Final = 5.0
+
+
+class Heart:
+    """A thread that prolongs this process's leases every TQ_LEASE / 3 or 5 s, and says that it lives.
+
+    Args:
+        settings: for the store and the lease.
+        name: of the process.
+        leases: what runs now, as (id, epoch).
+        on_lost: called with id, epoch and the status found, for each that is not ours any more.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        name: str,
+        leases: Callable[[], list[tuple[str, int]]],
+        on_lost: Callable[[str, int, str], None],
+    ) -> None:
+        self._settings = settings
+        self._name = name
+        self._leases = leases
+        self._on_lost = on_lost
+        self._describe: Callable[[], dict[str, Any]] | None = None
+        self._stopping = False
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin, if it does not beat yet."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=lambda: asyncio.run(self._beat()), name="tq-heart", daemon=True)
+            self._thread.start()
+
+    def announce(self, describe: Callable[[], dict[str, Any]]) -> None:
+        """Put this process into the list of live workers; ``describe`` makes a ``WorkerInfo`` but for its time."""
+        self._describe = describe
+        self.start()
+        self._wake.set()
+
+    def unlist(self) -> None:
+        """Leave the list of live workers, but keep the leases: this process takes nothing new."""
+        self._describe = None
+        self._wake.set()
+
+    def stop(self) -> None:
+        """End; waits a moment for the last beat."""
+        self._stopping = True
+        self.unlist()
+        if self._thread is not None:
+            self._thread.join(timeout=5)
+
+    async def _beat(self) -> None:
+        store = Store(self._settings.store_url, result_ttl=self._settings.result_ttl, lease=self._settings.lease)
+        interval, down, listed = min(self._settings.lease / 3, _LONGEST_BEAT), False, False
+        while True:
+            stopping, describe, leases = self._stopping, self._describe, self._leases()
+            lost: dict[str, str] = {}
+            try:
+                if listed and describe is None:
+                    await store.forget_worker(self._name)
+                lost = await store.heartbeat(self._name if describe else "", describe() if describe else {}, leases)
+                down, listed = False, describe is not None
+            except TqError as error:
+                if not down:
+                    logger.warning("no heartbeat: %s", error)
+                down = True
+            for message_id, epoch in leases:
+                if message_id in lost:
+                    self._on_lost(message_id, epoch, lost[message_id])
+            if stopping:
+                break
+            await asyncio.to_thread(self._wake.wait, min(interval, 1.0) if down else interval)
+            self._wake.clear()
+        await store.aclose()

@@ -1,0 +1,104 @@
+"""The publisher: wake-up tokens and events, sent by way of Celery."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from tq.celery import TASK_NAME, app_for, broker_url, priority_step
+from tq.messages import QUARANTINE, Message, Status, get_queue_for_priority
+from tq.records import Token
+from tq.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+#: How Celery's events call the ends that a message can come to outside of a worker.
+_EVENTS: Final = {
+    Status.CANCELLED: "task-revoked",
+    Status.FAILED: "task-failed",
+    Status.COMPLETED: "task-succeeded",
+}
+_EVENT_FIELDS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "task-revoked": {"terminated": False, "signum": None, "expired": False},
+    "task-failed": {"exception": "Failed outside of a worker", "traceback": None},
+    "task-succeeded": {"result": None, "runtime": 0.0},
+}
+
+
+class Publisher:
+    """Publishes tokens in groups: what becomes due while a group is on its way forms the next.
+
+    A failure is logged and left to the reaper, for the store knows what is queued.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.app = app_for(settings)
+        self.is_redis = urlsplit(broker_url(settings)).scheme.startswith(("redis", "sentinel"))
+        self._due: list[Token] = []
+        self._running: asyncio.Task[None] | None = None
+
+    def soon(self, tokens: Sequence[Token]) -> None:
+        """Publish on this loop, without waiting."""
+        self._due += tokens
+        if self._due and (self._running is None or self._running.done()):
+            self._running = asyncio.create_task(self._drain())
+
+    async def flush(self) -> None:
+        """Return when everything due has been published, or has failed to be."""
+        while self._running is not None and not self._running.done():
+            await self._running
+
+    async def _drain(self) -> None:
+        while self._due:
+            group, self._due = self._due, []
+            try:
+                await asyncio.to_thread(self.publish, group)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the reaper publishes again
+                logger.warning("%d tokens were not published now (%s); they will be", len(group), type(error).__name__)
+
+    async def announce(self, message_ids: Sequence[str], status: Status) -> None:
+        """Tell Flower of an end that no worker saw; a failure to do so is of no consequence."""
+        event = _EVENTS.get(status)
+        if event is None or not message_ids:
+            return
+
+        def send() -> None:
+            with self.app.events.default_dispatcher() as dispatcher:
+                for message_id in message_ids:
+                    dispatcher.send(event, uuid=message_id, **_EVENT_FIELDS[event])
+
+        try:
+            await asyncio.to_thread(send)
+        except Exception as error:  # noqa: BLE001 - events inform, nothing depends on them
+            logger.debug("an event was not sent: %s", type(error).__name__)
+
+    def publish(self, tokens: Sequence[Token]) -> None:
+        """Publish now, in the calling thread."""
+        with self.app.producer_pool.acquire(block=True, timeout=10) as producer:
+            if len(tokens) == 1 or not self.is_redis:
+                for token in tokens:
+                    self._send(token, producer)
+                return
+            with producer.batch(500):
+                for token in tokens:
+                    self._send(token, producer)
+
+    def _send(self, token: Token, producer: Any) -> None:
+        queue = token.queue or get_queue_for_priority(token.priority)
+        priority = priority_step(queue, token.priority) if self.is_redis else token.priority
+        self.app.send_task(
+            TASK_NAME,
+            args=(token.message_id,),
+            task_id=token.message_id,
+            queue=queue,
+            priority=priority,
+            producer=producer,
+        )
+
+
+def token_of(message: Message) -> Token:
+    """The token that wakes a worker for a message."""
+    return Token(message.message_id, message.queue if message.queue == QUARANTINE else None, message.priority)

@@ -38,6 +38,8 @@ logger = logging.getLogger(__name__)
 #: Seconds between two tries to reach the store, at first and at most.
 _PAUSE: Final = 0.2
 _LONGEST_PAUSE: Final = 5.0
+#: Seconds that an outcome gets to reach the store when this process is told to stop.
+_LAST_MOMENT: Final = 2.0
 #: Retries due within so many seconds are not left to the reaper, which looks every five.
 _SOON: Final = 10.0
 
@@ -205,25 +207,40 @@ class Attempts:
             logger.info("%s %s", message_id, outcome)
             return Settled(None, outcome)
         if isinstance(outcome, AttemptReleased):
-            await self._queue.release(claim)
-            logger.info("%s put back: %s", message_id, outcome)
+            try:
+                await self._queue.release(claim)
+                logger.info("%s put back: %s", message_id, outcome)
+            except TqError as error:
+                logger.warning("%s was not put back, its lease will expire: %s", message_id, error)
             return Settled(None, outcome)
         if isinstance(outcome, Translation):
             settled, fields, tokens, info = _completed(outcome)
         else:
             settled, fields, tokens, info = self._failed(claim, outcome)
-        applied = await self._until_stored(
-            lambda: self._queue.store.settle(
-                message_id,
-                claim.epoch,
-                settled.status or Status.FAILED,
-                fields=fields,
-                delay=settled.delay,
-                info=info,
-                tokens=tokens,
-                retried=settled.status is Status.RETRYING,
+        storing = asyncio.ensure_future(
+            self._until_stored(
+                lambda: self._queue.store.settle(
+                    message_id,
+                    claim.epoch,
+                    settled.status or Status.FAILED,
+                    fields=fields,
+                    delay=settled.delay,
+                    info=info,
+                    tokens=tokens,
+                    retried=settled.status is Status.RETRYING,
+                )
             )
         )
+        try:
+            applied = await asyncio.shield(storing)
+        except asyncio.CancelledError:
+            # This process stops: what was found is paid for and gets a last moment.
+            await asyncio.wait({storing}, timeout=_LAST_MOMENT)
+            if not storing.done():
+                storing.cancel()
+                logger.warning("%s: its outcome is lost with this worker, its lease will expire", message_id)
+                return Settled(None, AttemptReleased("this worker stops"))
+            applied = storing.result()
         if not applied:
             logger.warning("%s was taken over by another worker; this outcome is void", message_id)
             return Settled(None, AttemptLost("another attempt owns the message"))

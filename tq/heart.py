@@ -79,9 +79,9 @@ class Heart:
                     await store.forget_worker(self._name)
                 lost = await store.heartbeat(self._name if describe else "", describe() if describe else {}, leases)
                 down, listed = False, describe is not None
-            except TqError as error:
+            except Exception as error:  # noqa: BLE001 - a heart that stops would lose every lease silently
                 if not down:
-                    logger.warning("no heartbeat: %s", error)
+                    logger.warning("no heartbeat: %s", error if isinstance(error, TqError) else type(error).__name__)
                 down = True
             for message_id, epoch in leases:
                 if message_id in lost:

@@ -123,7 +123,13 @@ class TaskPool(BasePool):
     def _start_task(self, target: Any, args: Any, kwargs: Any, callback: Any) -> None:
         task = self._loop.create_task(self._run(target, args, kwargs, callback))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():
+            # Before its first step: nothing was claimed and there is no result, but it must be counted.
+            self._hand_over(None, None)
 
     async def _run(self, target: Any, args: Any, kwargs: Any, callback: Any) -> None:
         try:

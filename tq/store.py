@@ -121,12 +121,8 @@ class Store:
             try:
                 async with asyncio.timeout(_PATIENCE):
                     results = await self._execute([command for command, _ in batch])
-            except REDIS_ERRORS as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
                 results = [error] * len(batch)
-            except BaseException:
-                for _, future in batch:
-                    future.cancel()
-                raise
             for (_, future), result in zip(batch, results, strict=True):
                 if future.done():
                     continue

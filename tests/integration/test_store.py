@@ -204,8 +204,9 @@ async def test_heartbeat(store: Store, raw: Any) -> None:
     await store.settle("taken", 1, Status.QUEUED, fields={})
     await claim(store, "taken", "other#1")
     before = raw.zscore("tq:leases", "mine")
+    info = {"name": "w", "version": "1", "provider": "pseudo", "slots": 3, "running": 3}
     await asyncio.sleep(0.01)
-    assert await store.heartbeat("w", {"name": "w"}, epochs) == {"cancelled": "cancelled", "taken": "lost"}
+    assert await store.heartbeat("w", info, epochs) == {"cancelled": "cancelled", "taken": "lost"}
     after = raw.zscore("tq:leases", "mine")
     assert isinstance(before, float)
     assert isinstance(after, float)

@@ -12,10 +12,10 @@ import json
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from itertools import count
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from tq.errors import (
     AttemptCancelled,
@@ -34,6 +34,7 @@ from tq.retry import GiveUp, RetryPolicy, decide
 from tq.translation import Translation, Translator
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 #: Seconds between two tries to reach the store, at first and at most.
 _PAUSE: Final = 0.2
@@ -140,7 +141,7 @@ class Attempts:
             if wanted is None:
                 return None
             message = await self._queue.get(wanted)
-            claim = await self._take(wanted) if message.status is Status.QUEUED else None
+            claim = await self._claim(wanted) if message.status is Status.QUEUED else None
             if claim is not None:
                 await self._run(claim)
                 return await self._queue.get(wanted)
@@ -149,22 +150,41 @@ class Attempts:
                 raise illegal(wanted, message.status, Status.RUNNING)
 
     async def _claim(self, message_id: str) -> Claim | None:
+        claiming = asyncio.ensure_future(self._take(message_id))
         try:
-            return await self._take(message_id)
-        except TqError as error:
-            # The token is spent; the reaper sees that the message is still queued and wakes us again.
-            logger.warning("%s was not claimed: %s", message_id, error)
+            return await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            # This process stops; but a claim that is on its way may be granted, and nobody would hold it.
+            await asyncio.wait({claiming}, timeout=_LAST_MOMENT)
+            if not claiming.done():
+                claiming.cancel()
+            elif claim := claiming.result():
+                await self._release(claim)
             return None
 
     async def _take(self, message_id: str) -> Claim | None:
+        """Claim, however long the store is away: a claim without an answer may have been granted.
+
+        Asked again by the same owner it is answered again, so that it is known in the end.
+        """
         owner = f"{self._name}#{next(self._numbers)}"
-        return await self._queue.store.claim(message_id, owner, self._settings.model)
+        return await self._until_stored(lambda: self._queue.store.claim(message_id, owner, self._settings.model))
+
+    async def _release(self, claim: Claim) -> None:
+        message_id = claim.message.message_id
+        try:
+            await self._queue.release(claim)
+            logger.info("%s put back: this worker stops", message_id)
+        except TqError as error:
+            logger.warning("%s was not put back, its lease will expire: %s", message_id, error)
 
     async def _run(self, claim: Claim) -> Settled:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("an attempt runs in an asyncio task")
         message = claim.message
+        if former := self._running.get(message.message_id):
+            former.abort(AttemptLost("taken over by a later attempt of this process"))
         attempt = self._running[message.message_id] = _Attempt(claim, task)
         self._heart.start()
         logger.info("%s %s p%d started", message.message_id, message.languages, message.priority)
@@ -207,11 +227,7 @@ class Attempts:
             logger.info("%s %s", message_id, outcome)
             return Settled(None, outcome)
         if isinstance(outcome, AttemptReleased):
-            try:
-                await self._queue.release(claim)
-                logger.info("%s put back: %s", message_id, outcome)
-            except TqError as error:
-                logger.warning("%s was not put back, its lease will expire: %s", message_id, error)
+            await self._release(claim)
             return Settled(None, outcome)
         if isinstance(outcome, Translation):
             settled, fields, tokens, info = _completed(outcome)
@@ -285,14 +301,14 @@ class Attempts:
             return Settled(Status.FAILED, error), fields, tokens, error.type
         return Settled(Status.RETRYING, error, decision.seconds), fields, tokens, error.type
 
-    async def _until_stored(self, store: Callable[[], Any]) -> bool:
-        """Keep trying: what was found is paid for, and the fence decides whether it still counts."""
+    async def _until_stored(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Keep trying until the store answers; it decides what still counts."""
         pause = _PAUSE
         while True:
             try:
-                return bool(await store())
+                return await call()
             except TqError as error:
-                logger.warning("an outcome waits for the store: %s", error)
+                logger.warning("waiting for the store: %s", error)
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
 

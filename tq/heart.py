@@ -77,7 +77,7 @@ class Heart:
             try:
                 if listed and describe is None:
                     await store.forget_worker(self._name)
-                lost = await store.heartbeat(self._name if describe else "", describe() if describe else {}, leases)
+                lost = await store.heartbeat(self._name, describe() if describe else None, leases)
                 down, listed = False, describe is not None
             except Exception as error:  # noqa: BLE001 - a heart that stops would lose every lease silently
                 if not down:

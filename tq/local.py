@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from tq.backend import Backend, Changes
 from tq.errors import ErrorRecord, TqError, Unreachable
 from tq.messages import Change, Message, Stats, Status, Submission
-from tq.portal import get_portal
+from tq.portal import PerProcess, get_portal
 from tq.queue import TranslationQueue
 from tq.settings import Settings
 
@@ -24,13 +24,17 @@ class LocalClient(Backend):
     """The queue, for synchronous callers. Use as a context manager, or call ``close``."""
 
     def __init__(self, settings: Settings | None = None) -> None:
-        self._portal = get_portal()
-        self._queue = TranslationQueue(settings)
+        # One a process, so that a client made before a fork works after it, too.
+        self._queues = PerProcess(lambda: TranslationQueue(settings))
+
+    @property
+    def _queue(self) -> TranslationQueue:
+        return self._queues.get()
 
     def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine of the queue's and wait for it; says so when it is the stack that is missing."""
         try:
-            return self._portal.call(coroutine)
+            return get_portal().call(coroutine)
         except Unreachable:
             settings = self._queue.settings
             if not settings.embedded:
@@ -43,7 +47,7 @@ class LocalClient(Backend):
 
     def close(self) -> None:
         """Publish what is due and close the connections."""
-        self._portal.call(self._queue.aclose())
+        get_portal().call(self._queue.aclose())
 
     def _submit(self, submission: Submission, idempotency_key: str | None) -> Message:
         """Returns when a worker has been woken too."""

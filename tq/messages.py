@@ -117,7 +117,12 @@ def check_message_id(value: str) -> str:
     return value
 
 
-def _check_text(value: str) -> str:
+def check_text(value: str) -> str:
+    """Text that every part of tq can carry: Unicode without NUL.
+
+    Raises:
+        ValueError: it is not.
+    """
     if "\x00" in value:
         raise ValueError("must not contain NUL characters")
     try:
@@ -130,7 +135,7 @@ def _check_text(value: str) -> str:
 def _check_line(value: str) -> str:
     if any(ord(char) < 32 or ord(char) == 127 for char in value):
         raise ValueError("must not contain control characters")
-    return _check_text(value)
+    return check_text(value)
 
 
 def _check_key(value: SecretStr) -> SecretStr:
@@ -140,7 +145,7 @@ def _check_key(value: SecretStr) -> SecretStr:
     return value
 
 
-Text = Annotated[str, AfterValidator(_check_text)]
+Text = Annotated[str, AfterValidator(check_text)]
 Line = Annotated[str, AfterValidator(_check_line), Field(min_length=1, max_length=200)]
 ApiKey = Annotated[
     SecretStr, AfterValidator(_check_key), Field(json_schema_extra={"maxLength": 512, "pattern": "^[!-~]+$"})
@@ -206,7 +211,7 @@ class Submission(BaseModel):
             text = json.dumps(value, ensure_ascii=False, allow_nan=False)
         except (ValueError, RecursionError):
             raise ValueError("must be plain JSON, without NaN or infinities") from None
-        if len(_check_text(text).encode()) > _MAX_METADATA_BYTES or _ESCAPED_NUL.search(text):
+        if len(check_text(text).encode()) > _MAX_METADATA_BYTES or _ESCAPED_NUL.search(text):
             raise ValueError(f"must not be larger than {_MAX_METADATA_BYTES} bytes of JSON, or contain NUL characters")
         return value
 

@@ -89,6 +89,7 @@ class TaskPool(BasePool):
         self._hub: Any = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._unfinished = 0
+        self._pumping = False
         self._idle = threading.Condition()
 
     def on_start(self) -> None:
@@ -193,10 +194,24 @@ class TaskPool(BasePool):
             self._run_ready()
 
     def _run_ready(self) -> None:
-        if self._hub is not None:
-            for callback in self._hub._pop_ready():  # noqa: SLF001 - run_once() would also poll sockets
-                if callback:
-                    callback()
+        # Only the outermost call works, until nothing is left: a callback that came here again would
+        # go one level deeper for every task that ends meanwhile.
+        if self._hub is None or self._pumping:
+            return
+        self._pumping = True
+        try:
+            while ready := self._hub._pop_ready():  # noqa: SLF001 - run_once() would also poll sockets
+                for callback in ready:
+                    self._guarded(callback)
+        finally:
+            self._pumping = False
+
+    @staticmethod
+    def _guarded(callback: Callable[[], Any]) -> None:
+        try:
+            callback()
+        except Exception as error:  # noqa: BLE001 - the other callbacks of the set must run
+            logger.warning("a callback of Celery's failed: %s", type(error).__name__)
 
     def terminate_job(self, pid: int, signal: int | None = None) -> None:
         """Refused: one process runs all tasks. Cancel the message instead."""

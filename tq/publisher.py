@@ -49,7 +49,8 @@ class Publisher:
     async def flush(self) -> None:
         """Return when everything due has been published, or has failed to be."""
         while self._running is not None and not self._running.done():
-            await self._running
+            # Others wait for the same group: one of them who is cancelled must not end it.
+            await asyncio.shield(self._running)
 
     async def _drain(self) -> None:
         while self._due:

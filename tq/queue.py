@@ -41,6 +41,7 @@ from tq.messages import (
     Status,
     Submission,
     check_message_id,
+    check_text,
     get_queue_for_priority,
     utc,
     wait_timeout,
@@ -128,7 +129,11 @@ class TranslationQueue:
             self.publisher.soon([Token(message_id, None, submission.priority)])
             return _new_message(message_id, submission.priority, body, now)
         if outcome == "same":
-            return await self.get(known)
+            message = await self.get(known)
+            if message.status is Status.QUEUED:
+                # It may be asked for again because we failed to say yes before its token was published.
+                self.publisher.soon([token_of(message)])
+            return message
         raise self._refusal(outcome, known)
 
     async def submit_many(self, submissions: Sequence[Submission | TqError]) -> builtins.list[Message | TqError]:
@@ -425,6 +430,11 @@ def _reported(status: Status, translation: str | None, error: str | ErrorRecord 
             "an error belongs to the status failed or retrying",
             errors=[{"field": "error", "message": "only allowed with failed or retrying"}],
         )
+    try:
+        check_text(translation or "")
+        check_text(error if isinstance(error, str) else json.dumps(error))
+    except ValueError as problem:
+        raise InvalidMessage(f"the translation or the error {problem}") from None
     fields: dict[str, str] = {}
     if status is Status.COMPLETED and translation:
         fields |= {"translation": translation, "provider": "outside"}

@@ -13,8 +13,9 @@ status:<status>                  zset   ids by seq: lists and counts
 queued:<priority|quarantine>     zset   queued ids by the time they entered the queue
 republished, aged                zset   queued ids by the time of an extra token; cleared by a claim
 leases, due, ended               zset   running, retrying, ended ids by when that runs out
-workers, workers:seen            hash,  live processes and until when; pruned by the reaper
+workers, workers:seen            hash,  live workers and until when; pruned by the reaper
                                  zset
+alive                            zset   processes with a heartbeat, until when; pruned by the reaper
 changes                          stream every transition, about the last 10,000; ids, no text
 rate:<window>                    hash   how many ended, per 10 s; TTL 80 s
 seq, claims, ageing              string, counters: order of submission, claims, allowance for ageing
@@ -36,6 +37,7 @@ from dataclasses import dataclass
 from functools import cache
 from hashlib import sha1
 from importlib.resources import files
+from secrets import token_hex
 from typing import Any, Final
 
 from redis import exceptions as redis_errors
@@ -121,8 +123,10 @@ class Store:
             try:
                 async with asyncio.timeout(_PATIENCE):
                     results = await self._execute([command for command, _ in batch])
-            except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
+            except REDIS_ERRORS as error:
                 results = [error] * len(batch)
+            except Exception:  # noqa: BLE001 - one command that cannot be sent must not fail the others
+                results = [await self._alone(command) for command, _ in batch]
             for (_, future), result in zip(batch, results, strict=True):
                 if future.done():
                     continue
@@ -130,6 +134,12 @@ class Store:
                     future.set_exception(translate_error(result, self._url))
                 else:
                     future.set_result(result)
+
+    async def _alone(self, command: tuple[Any, ...]) -> Any:
+        try:
+            return (await self._execute([command]))[0]
+        except Exception as error:  # noqa: BLE001 - whatever it is, the one who waits must hear of it
+            return error
 
     async def _execute(self, commands: Sequence[tuple[Any, ...]]) -> builtins.list[Any]:
         async with self._redis.pipeline(transaction=False) as pipe:
@@ -249,11 +259,17 @@ class Store:
         return bool(answer == "ok")
 
     async def heartbeat(
-        self, worker: str, info: Mapping[str, Any], attempts: Sequence[tuple[str, int]]
+        self, process: str, info: Mapping[str, Any] | None, attempts: Sequence[tuple[str, int]]
     ) -> dict[str, str]:
-        """Prolong the leases of ``attempts`` (id, epoch); answers those that are no longer theirs."""
+        """Prolong the leases of ``attempts`` (id, epoch); answers those that are no longer theirs.
+
+        Args:
+            process: whose they are, as its claims' owners begin before the ``#``.
+            info: what the list of workers shows of it; None = it is no worker.
+            attempts: what it runs.
+        """
         flat = [part for pair in attempts for part in pair]
-        lost = await self._script("heartbeat", worker, json.dumps(info), self._lease, self._lease, *flat)
+        lost = await self._script("heartbeat", process, json.dumps(info) if info else "", self._lease, *flat)
         return dict(zip(lost[::2], lost[1::2], strict=True))
 
     async def forget_worker(self, worker: str) -> None:
@@ -264,11 +280,11 @@ class Store:
 
     async def cancel(self, message_id: str) -> str:
         """``ok``, ``gone``, or the status that forbids it."""
-        return str(await self._script("cancel", message_id, self._ttl))
+        return str(await self._script("cancel", message_id, self._ttl, token_hex(8)))
 
     async def retry(self, message_id: str, sealed: str) -> str:
         """``ok``, ``gone``, ``missing-key``, or the status that forbids it."""
-        return str(await self._script("retry", message_id, sealed))
+        return str(await self._script("retry", message_id, sealed, token_hex(8)))
 
     async def set_status(
         self, message_id: str, status: Status, *, fields: Mapping[str, str], lease: float, delay: float
@@ -276,7 +292,14 @@ class Store:
         """Move a message on for a program outside; see ``set_status.lua`` for the answers."""
         flat = [part for pair in fields.items() for part in pair]
         answer = await self._script(
-            "set_status", message_id, status, int(lease * 1000), int(delay * 1000), self._ttl, *flat
+            "set_status",
+            message_id,
+            status,
+            int(lease * 1000),
+            int(delay * 1000),
+            self._ttl,
+            token_hex(8),
+            *flat,
         )
         return answer[0], answer[1] if len(answer) > 1 else ""
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping
+from secrets import token_hex
 from typing import Any
 
 from celery import Task
@@ -29,12 +30,14 @@ __all__ = ["get_queue_for_priority", "process_message"]
 
 
 def process_name() -> str:
-    """This process, as claims, heartbeats and the list of workers name it."""
+    """This process, as people know it: host and pid."""
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
+#: This process, as claims and heartbeats name it: containers may share host names and pids.
+identity = PerProcess(lambda: f"{process_name()}:{token_hex(4)}")
 queue = PerProcess(TranslationQueue)
-attempts = PerProcess(lambda: Attempts(queue.get(), process_name()))
+attempts = PerProcess(lambda: Attempts(queue.get(), identity.get()))
 
 
 class MessageTask(Task):

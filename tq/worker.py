@@ -13,13 +13,14 @@ import sys
 import threading
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from celery import bootsteps, signals
 from celery.exceptions import CPendingDeprecationWarning
 from celery.platforms import SecurityWarning
 from celery.worker import state
+from kombu.transport import virtual
 
 from tq import __version__
 from tq.celery import app
@@ -28,7 +29,7 @@ from tq.pool import TaskPool
 from tq.queue import TranslationQueue
 from tq.reaper import Reaper
 from tq.settings import Settings, get_settings
-from tq.tasks import attempts, process_name
+from tq.tasks import attempts, identity, process_name
 
 logger = logging.getLogger(__name__)
 
@@ -51,12 +52,13 @@ class QueueOrder:
 
     Args:
         channel: the kombu channel that the worker consumes from.
-        slots: messages in flight at most.
+        slots: messages in flight at most; 0 = no limit.
     """
 
     def __init__(self, channel: Any, slots: int) -> None:
         self._channel = channel
-        self._limits = {DEFAULT: slots - reserved_slots(slots), QUARANTINE: 1}
+        self._slots = slots or sys.maxsize
+        self._limits = {QUARANTINE: 1}
         self._held: dict[str, str] = {}
         self._count: Counter[str] = Counter()
         self._queues: list[str] = []
@@ -69,6 +71,8 @@ class QueueOrder:
     def update(self, queues: Sequence[str]) -> None:
         """The queues consumed from have changed."""
         order = {HIGH_PRIORITY: 0, DEFAULT: 1}
+        reserve = reserved_slots(self._slots) if HIGH_PRIORITY in queues else 0
+        self._limits[DEFAULT] = self._slots - reserve
         self._queues = sorted(queues, key=lambda name: (order.get(name, 2), name))
 
     def consume(self, n: int) -> list[str]:
@@ -97,18 +101,24 @@ class QueueOrder:
             self._held[tag] = queue
             self._count[queue] += 1
 
-        # After a reconnect the tasks that still run acknowledge on the channel of old, which is closed.
-        # kombu would raise what nobody catches, and the worker would end.
+        def settled(tag: str, tell_broker: Callable[[], None]) -> None:
+            # After a reconnect the tasks that still run acknowledge on the channel of old, which is closed:
+            # kombu would raise what nobody catches, and the worker would end. And where the broker hangs
+            # kombu would count the token as held for ever. A token that comes again does no harm.
+            try:
+                if not self._channel.closed:
+                    tell_broker()
+            except (*self._channel.connection_errors, *self._channel.connection.channel_errors) as error:
+                logger.warning("a token was not acknowledged: %s", type(error).__name__)
+                virtual.QoS.ack(qos, tag)
+            finally:
+                self._release(tag)
 
         def counted_ack(tag: str) -> None:
-            if not self._channel.closed:
-                ack(tag)
-            self._release(tag)
+            settled(tag, lambda: ack(tag))
 
         def counted_reject(tag: str, requeue: bool = False) -> None:  # noqa: FBT001, FBT002 - kombu's signature
-            if not self._channel.closed:
-                reject(tag, requeue=requeue)
-            self._release(tag)
+            settled(tag, lambda: reject(tag, requeue=requeue))
 
         qos.append, qos.ack, qos.reject = counted_append, counted_ack, counted_reject
 
@@ -188,7 +198,7 @@ class Housekeeping(bootsteps.StartStopStep):
 
 
 async def _reap() -> None:
-    await Reaper(TranslationQueue(), process_name()).run()
+    await Reaper(TranslationQueue(), identity.get()).run()
 
 
 app.steps["consumer"].update({Slots, Housekeeping})

@@ -331,19 +331,106 @@ async def test_next_is_strict(store: Store) -> None:
     assert order == ["top1", "top2", "high2", "high1", "mid", "low"]
 
 
+#: Seconds after which a message counts as old in these tests, far above what they take.
+OLD = 50.0
+
+
+def grow_old(raw: Any, message_id: str, priority: int, seconds: float) -> None:
+    """Let a message have been queued (and aged, if it was) so long ago."""
+    then = raw.time()[0] * 1000 - int(seconds * 1000)
+    raw.zadd(f"tq:queued:{priority}", {message_id: then}, xx=True)
+    raw.zadd("tq:aged", {message_id: then}, xx=True)
+
+
 async def test_ageing_is_bounded(store: Store, raw: Any) -> None:
     """One extra token for every twenty claims, the longest wait first, and only past something more urgent."""
     for i in range(5):
         await submit(store, f"old{i}", priority=i % 2)
-        await asyncio.sleep(0.002)
-    await asyncio.sleep(0.02)
+        grow_old(raw, f"old{i}", i % 2, OLD * 2 - i)
     raw.set("tq:claims", 40)
-    assert await store.age(0.01, share=0.05, most=10) == ["old0", "old2"]  # priority 0, behind those of priority 1
-    assert await store.age(0.01, share=0.05, most=10) == []
+    assert await store.age(OLD, share=0.05, most=10) == ["old0", "old2"]  # priority 0, behind those of priority 1
+    assert await store.age(OLD, share=0.05, most=10) == []
     await submit(store, "urgent", priority=10)
     raw.set("tq:claims", 80)
-    assert await store.age(0.01, share=0.05, most=10) == ["old1", "old3"]
+    assert await store.age(OLD, share=0.05, most=10) == ["old1", "old3"]
     assert await store.next_id() == "old0"
+
+
+async def test_a_lost_extra_token_is_given_again(store: Store, raw: Any) -> None:
+    """A message that was moved to the front and waits there in vain is moved again."""
+    await submit(store, "old", priority=0)
+    await submit(store, "urgent", priority=10)
+    grow_old(raw, "old", 0, OLD * 2)
+    raw.set("tq:claims", 100)
+    assert await store.age(OLD, share=0.05, most=10) == ["old"]
+    assert await store.age(OLD, share=0.05, most=10) == []
+    grow_old(raw, "old", 0, OLD * 2)
+    assert await store.age(OLD, share=0.05, most=10) == ["old"]
+
+
+async def test_a_left_over_token_proves_no_loss(store: Store, raw: Any) -> None:
+    """A token that may be older than its message's place in the queue does not make others look lost."""
+    await submit(store, "extra")
+    grow_old(raw, "extra", 0, OLD * 2)
+    await submit(store, "urgent", priority=10)
+    raw.set("tq:claims", 100)
+    assert await store.age(OLD, share=0.05, most=10) == ["extra"]
+    await submit(store, "waiting")
+    await asyncio.sleep(0.05)
+    held = await claim(store, "extra")
+    assert await store.settle("extra", held.epoch, Status.QUEUED, fields={})
+    assert await store.missing(0, tail="extra", grace=0.01) == []
+
+
+async def test_an_id_is_used_again_after_it_expired(store: Store, raw: Any) -> None:
+    """A record that expired before the reaper tidied up does not take the next one of its id along."""
+    await bring_to(store, Status.COMPLETED)
+    raw.delete("tq:message:m")
+    raw.zadd("tq:ended", {"m": 1}, xx=True)
+    assert (await submit(store))[0] == "new"
+    await store.reap(POISONED)
+    assert await status_of(store) is Status.QUEUED
+    check_indexes(raw)
+
+
+async def test_ghosts_are_dropped(store: Store, raw: Any) -> None:
+    """An index entry whose record was deleted by hand hides nothing and does not stay."""
+    await submit(store, "ghost", priority=10)
+    await submit(store, "real", priority=3)
+    raw.delete("tq:message:ghost")
+    assert await store.next_id() == "real"
+    assert (await store.stats()).counts[Status.QUEUED] == 1
+
+
+async def test_a_living_process_is_not_blamed(store: Store, raw: Any) -> None:
+    """A lease that ran out while its process's heart beats is no crash, however often."""
+    await submit(store)
+    for i in range(POISON_AFTER + 1):
+        await claim(store, owner=f"host:1:abc#{i}")
+        raw.zadd("tq:alive", {"host:1:abc": raw.time()[0] * 1000 + 60_000})
+        assert await reap_until(store, "m") == [Token("m", None, 0)]
+
+
+async def test_an_old_error_does_not_outlive_success(store: Store) -> None:
+    """A message that a program outside completes carries no error of an earlier attempt."""
+    await submit(store)
+    held = await claim(store)
+    error = '{"type": "rate-limited", "message": "x", "retryable": true}'
+    assert await store.settle("m", held.epoch, Status.RETRYING, fields={"error": error}, delay=0)
+    await store.reap(POISONED)
+    await store.set_status("m", Status.RUNNING, fields={}, lease=60, delay=0)
+    await store.set_status("m", Status.COMPLETED, fields={"translation": "x"}, lease=60, delay=0)
+    message = await store.get("m")
+    assert message is not None
+    assert message.error is None
+
+
+async def test_one_bad_command_harms_no_other(store: Store) -> None:
+    """What cannot even be sent fails alone, though it travels with others."""
+    await submit(store)
+    bad = store.set_status("m", Status.FAILED, fields={"error": "\ud800"}, lease=1, delay=1)
+    results = await asyncio.gather(store.get("m"), bad, store.get("m"), return_exceptions=True)
+    assert [isinstance(result, Exception) for result in results] == [False, True, False]
 
 
 async def test_list_pages_without_gaps(store: Store) -> None:
@@ -398,7 +485,7 @@ async def test_a_wrong_password(tmp_path: Path) -> None:
 
 
 async def test_memory_full(tmp_path: Path) -> None:
-    """At maxmemory a submit is refused as full, what is there can be read, and later all goes on."""
+    """At maxmemory a submit is refused as full, what was accepted still ends, and later all goes on."""
     with Valkey(tmp_path) as server:
         store = Store(server.url, result_ttl=60, lease=60)
         await submit(store, "before")
@@ -406,7 +493,9 @@ async def test_memory_full(tmp_path: Path) -> None:
         raw.config_set("maxmemory", 1)
         with pytest.raises(StoreFull):
             await submit(store, "refused")
-        assert await status_of(store, "before") is Status.QUEUED
+        held = await claim(store, "before")
+        assert await store.heartbeat("w", None, [("before", held.epoch)]) == {}
+        assert await store.settle("before", held.epoch, Status.COMPLETED, fields={"translation": "x"})
         raw.config_set("maxmemory", 0)
         assert await store.get("refused") is None
         assert (await submit(store, "after"))[0] == "new"

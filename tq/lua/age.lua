@@ -14,7 +14,9 @@ for priority = 9, 0, -1 do
   if above > 0 then
     local entries = redis.call('ZRANGE', key, '-inf', now - tonumber(ARGV[1]), 'BYSCORE', 'LIMIT', 0, 200, 'WITHSCORES')
     for i = 1, #entries, 2 do
-      if not redis.call('ZSCORE', P .. 'aged', entries[i]) then
+      local aged = redis.call('ZSCORE', P .. 'aged', entries[i])
+      -- Once aged it stays in front, unless its extra token got lost.
+      if not aged or tonumber(aged) < now - tonumber(ARGV[1]) then
         candidates[#candidates + 1] = { entries[i], tonumber(entries[i + 1]) }
       end
     end
@@ -27,6 +29,7 @@ while credit >= 1 and #ids < #candidates do
   credit = credit - 1
   ids[#ids + 1] = candidates[#ids + 1][1]
   redis.call('ZADD', P .. 'aged', now, ids[#ids])
+  redis.call('HSET', message_key(ids[#ids]), 'extra', 1)
 end
 redis.call('HSET', P .. 'ageing', 'credit', tostring(credit))
 return ids

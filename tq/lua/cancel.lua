@@ -1,6 +1,10 @@
--- ARGV: id, TTL in ms -> 'ok' | 'gone' | the status that forbids it
-local m = load(ARGV[1])
+-- ARGV: id, TTL in ms, a word of this request alone -> 'ok' | 'gone' | the status that forbids it
+even_when_full()
+local id, nonce = ARGV[1], ARGV[3]
+local m = load(id)
 if not m then return 'gone' end
-if not move(ARGV[1], m, 'cancelled', { ttl = tonumber(ARGV[2]) }) then return m.status end
-redis.call('HDEL', message_key(ARGV[1]), 'owner')
+if repeated(id, nonce) then return 'ok' end
+if not move(id, m, 'cancelled', { ttl = tonumber(ARGV[2]) }) then return m.status end
+redis.call('HDEL', message_key(id), 'owner')
+redis.call('HSET', message_key(id), 'request', nonce)
 return 'ok'

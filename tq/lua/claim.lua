@@ -1,6 +1,7 @@
 -- Give a queued message to one owner; the epoch is the fence that all its later calls carry.
 -- ARGV: id, owner (unique to this claim), lease in ms, model for a message that names none
 -- -> {epoch, sealed key or '', record as a flat list} | {'stale', status} | {'gone'}
+even_when_full()
 local id, owner, lease = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local m = load(id)
 if not m then return { 'gone' } end

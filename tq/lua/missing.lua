@@ -8,10 +8,12 @@ local index, offset, page, grace, tail = P .. 'queued:' .. ARGV[1], tonumber(ARG
 local function published(id, queued)
   return tonumber(redis.call('ZSCORE', P .. 'republished', id) or queued)
 end
+-- When the token at the tail was published. Of a message that had extra tokens it may be any of them,
+-- so that it is as old as the message: too old a mark only leaves a loss for the next round to find.
 local mark = now
 if tail ~= '' then
-  local v = redis.call('HMGET', message_key(tail), 'queued', 'created')
-  mark = published(tail, v[1] or v[2] or '0')
+  local v = redis.call('HMGET', message_key(tail), 'queued', 'created', 'extra')
+  mark = tonumber((not v[3] and v[1]) or v[2] or '0')
 end
 local out = { 0 }
 local entries = redis.call('ZRANGE', index, '-inf', '(' .. (mark - grace), 'BYSCORE', 'LIMIT', offset, page,
@@ -19,11 +21,16 @@ local entries = redis.call('ZRANGE', index, '-inf', '(' .. (mark - grace), 'BYSC
 for i = 1, #entries, 2 do
   local id = entries[i]
   if published(id, entries[i + 1]) < mark - grace then
-    redis.call('ZADD', P .. 'republished', now, id)
-    local v = redis.call('HMGET', message_key(id), 'queue', 'priority')
-    out[#out + 1] = id
-    out[#out + 1] = v[1] or ''
-    out[#out + 1] = v[2] or '0'
+    local m = load(id)
+    if m then
+      redis.call('ZADD', P .. 'republished', now, id)
+      redis.call('HSET', message_key(id), 'extra', 1)
+      out[#out + 1] = id
+      out[#out + 1] = m.queue or ''
+      out[#out + 1] = m.priority
+    else
+      drop(id, index)
+    end
   end
 end
 out[1] = #entries / 2

@@ -1,8 +1,11 @@
 -- The id that a worker would take next, or '' : aged first, then strictly by priority, then by age.
-local aged = redis.call('ZRANGE', P .. 'aged', 0, 0)
-if aged[1] then return aged[1] end
-for priority = 10, 0, -1 do
-  local first = redis.call('ZRANGE', P .. 'queued:' .. priority, 0, 0)
-  if first[1] then return first[1] end
+local function first(index)
+  while true do
+    local id = redis.call('ZRANGE', index, 0, 0)[1]
+    if not id or redis.call('EXISTS', message_key(id)) == 1 then return id end
+    drop(id, index)
+  end
 end
-return redis.call('ZRANGE', P .. 'queued:' .. QUARANTINE, 0, 0)[1] or ''
+local id = first(P .. 'aged')
+for priority = 10, 0, -1 do id = id or first(P .. 'queued:' .. priority) end
+return id or first(P .. 'queued:' .. QUARANTINE) or ''

@@ -6,6 +6,10 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local CHANGES_KEPT = 10000
 local RATE_WINDOW = 10000
 
+-- At maxmemory a script whose first write could need memory is refused. Work that was accepted must go
+-- on and come to its end, which frees memory: such scripts begin with a write that needs none.
+local function even_when_full() redis.call('DEL', P .. 'nothing') end
+
 local function message_key(id) return P .. 'message:' .. id end
 local function status_key(status) return P .. 'status:' .. status end
 local function queued_key(m) return P .. 'queued:' .. (m.queue or m.priority) end
@@ -22,6 +26,14 @@ local function load(id)
   }
 end
 
+-- An index entry without a record: someone has deleted keys by hand.
+local function drop(id, index)
+  redis.call('ZREM', index, id)
+  redis.call('ZREM', status_key('queued'), id)
+  redis.call('ZREM', P .. 'aged', id)
+  redis.call('ZREM', P .. 'republished', id)
+end
+
 local function record_change(id, m, info)
   redis.call('XADD', P .. 'changes', 'MAXLEN', '~', CHANGES_KEPT, '*', 'id', id, 's', m.status, 'p', m.priority,
     'l', m.languages, 'a', m.attempts, 'i', info or '')
@@ -31,6 +43,9 @@ local function count(what)
   local key = P .. 'rate:' .. math.floor(now / RATE_WINDOW)
   if redis.call('HINCRBY', key, what, 1) == 1 then redis.call('PEXPIRE', key, RATE_WINDOW * 8) end
 end
+
+-- Whether this very request was applied before: its answer got lost, and it is sent again.
+local function repeated(id, nonce) return redis.call('HGET', message_key(id), 'request') == nonce end
 
 local ENDED = { completed = true, failed = true, cancelled = true }
 
@@ -70,6 +85,7 @@ local function move(id, m, to, options)
     redis.call('HSET', key, 'due', options.until_)
   else
     redis.call('HSET', key, 'finished', now)
+    if to == 'completed' then redis.call('HDEL', key, 'error') end
     redis.call('DEL', P .. 'sealed:' .. id)
     redis.call('PEXPIRE', key, options.ttl)
     redis.call('ZADD', P .. 'ended', now + options.ttl, id)

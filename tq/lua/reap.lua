@@ -1,6 +1,7 @@
 -- What time alone brings about: expired leases, due retries, records past their TTL, silent workers.
 -- ARGV: most of each kind, TTL in ms, error as JSON for a poisoned message, crashes that quarantine, that fail
 -- -> {flat list of id, queue ('' = by priority), priority to be published; ids that failed as poison}
+even_when_full()
 local most, ttl = tonumber(ARGV[1]), tonumber(ARGV[2])
 local publish, poisoned = {}, {}
 local function add(id, m)
@@ -16,8 +17,11 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'leases', '-inf', now, 'LIM
   else
     local key = message_key(id)
     redis.call('HDEL', key, 'owner')
-    -- A program outside that went away says nothing about the message; a dead worker process may.
-    if m.owner ~= 'outside' then m.crashes = redis.call('HINCRBY', key, 'crashes', 1) end
+    -- Only a process that died may have died of the message: not a program outside, and not a worker
+    -- whose heart still beats (the answer to its claim was lost, or it stood still for a while).
+    local process = m.owner:match('^(.*)#')
+    local alive = process and tonumber(redis.call('ZSCORE', P .. 'alive', process) or '0') > now
+    if m.owner ~= 'outside' and not alive then m.crashes = redis.call('HINCRBY', key, 'crashes', 1) end
     if m.crashes >= tonumber(ARGV[5]) then
       redis.call('HSET', key, 'error', ARGV[3])
       move(id, m, 'failed', { ttl = ttl, info = 'poison' })
@@ -45,10 +49,14 @@ end
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'ended', '-inf', now, 'LIMIT', 0, most)) do
   redis.call('ZREM', P .. 'ended', id)
-  for status in pairs(ENDED) do redis.call('ZREM', status_key(status), id) end
-  redis.call('DEL', message_key(id))
+  local m = load(id)
+  if not m or ENDED[m.status] then
+    for status in pairs(ENDED) do redis.call('ZREM', status_key(status), id) end
+    redis.call('DEL', message_key(id))
+  end
 end
 
+redis.call('ZREMRANGEBYSCORE', P .. 'alive', '-inf', now - 60000)
 for _, name in ipairs(redis.call('ZRANGEBYSCORE', P .. 'workers:seen', '-inf', now)) do
   redis.call('ZREM', P .. 'workers:seen', name)
   redis.call('HDEL', P .. 'workers', name)

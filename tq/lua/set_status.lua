@@ -1,13 +1,16 @@
 -- A program outside moves a message on (POST /messages/{id}/status).
--- ARGV: id, status, lease in ms, delay in ms, TTL in ms, then field, value, ...
+-- ARGV: id, status, lease in ms, delay in ms, TTL in ms, a word of this request alone, then field, value, ...
 -- -> {'ok', status before} | {'illegal', status} | {'gone'}
+even_when_full()
 local id, to = ARGV[1], ARGV[2]
 local m = load(id)
 if not m then return { 'gone' } end
 local from = m.status
+if repeated(id, ARGV[6]) then return { 'ok', from } end
 if not LEGAL[from][to] then return { 'illegal', from } end
 local key = message_key(id)
-for i = 6, #ARGV, 2 do redis.call('HSET', key, ARGV[i], ARGV[i + 1]) end
+redis.call('HSET', key, 'request', ARGV[6])
+for i = 7, #ARGV, 2 do redis.call('HSET', key, ARGV[i], ARGV[i + 1]) end
 redis.call('HDEL', key, 'owner')
 local options = { until_ = now + tonumber(ARGV[4]), ttl = tonumber(ARGV[5]) }
 if to == 'running' then

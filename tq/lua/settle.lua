@@ -2,6 +2,7 @@
 -- ARGV: id, epoch, status to enter, delay in ms (retrying), TTL in ms (ended), info, prompt tokens,
 --       completion tokens, retries spent more by this, then field, value, ...
 -- -> 'ok' | 'lost' (someone else's, or not running any more) | 'gone'
+even_when_full()
 local id, epoch, to = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local m = load(id)
 if not m then return 'gone' end

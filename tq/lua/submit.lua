@@ -16,7 +16,13 @@ if known_print then return { known_print == print and 'same' or 'duplicate', id,
 local queued = redis.call('ZCARD', status_key('queued'))
 if queued >= tonumber(ARGV[8]) then return { 'full', tostring(queued), now } end
 
-local m = { status = 'queued', priority = priority, seq = redis.call('INCR', P .. 'seq'), languages = languages,
+-- The first write decides whether a full server refuses the script: this one must be refused.
+local seq = redis.call('INCR', P .. 'seq')
+-- A record that expired a moment ago may still stand in indexes, for the reaper to tidy up.
+if redis.call('ZREM', P .. 'ended', id) == 1 then
+  for status in pairs(ENDED) do redis.call('ZREM', status_key(status), id) end
+end
+local m = { status = 'queued', priority = priority, seq = seq, languages = languages,
   attempts = 0 }
 redis.call('HSET', message_key(id), 'status', 'queued', 'priority', priority, 'seq', m.seq, 'print', print,
   'body', body, 'languages', languages, 'created', now)

@@ -8,10 +8,7 @@ task.get(timeout=30)  # the translation; raises what happened otherwise
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Mapping
-from secrets import token_hex
 from typing import Any
 
 from celery import Task
@@ -21,23 +18,19 @@ from celery.result import AsyncResult
 from tq.attempts import Attempts, Settled
 from tq.celery import TASK_NAME, app
 from tq.errors import InvalidMessage, TqError
-from tq.messages import Message, Status, Submission, get_queue_for_priority, parse_submission
+from tq.identity import identity
+from tq.messages import QUARANTINE, Message, Status, Submission, get_queue_for_priority, parse_submission
 from tq.pool import wait_for
 from tq.portal import PerProcess, get_portal
+from tq.quarantine import Quarantine
 from tq.queue import TranslationQueue
 
 __all__ = ["get_queue_for_priority", "process_message"]
 
 
-def process_name() -> str:
-    """This process, as people know it: host and pid."""
-    return f"{socket.gethostname()}:{os.getpid()}"
-
-
-#: This process, as claims and heartbeats name it: containers may share host names and pids.
-identity = PerProcess(lambda: f"{process_name()}:{token_hex(4)}")
 queue = PerProcess(TranslationQueue)
 attempts = PerProcess(lambda: Attempts(queue.get(), identity.get()))
+quarantine = PerProcess(Quarantine)
 
 
 class MessageTask(Task):
@@ -99,7 +92,9 @@ def process_message(self: Any, message: str | Mapping[str, Any]) -> None:
     Called directly with a dict it submits the message and translates it here.
     """
     message_id = message if isinstance(message, str) else _stored(message, self.request.id)
-    report(wait_for(attempts.get().perform(message_id)))
+    apart = (self.request.delivery_info or {}).get("routing_key") == QUARANTINE
+    runner = quarantine.get() if apart else attempts.get()
+    report(wait_for(runner.perform(message_id)))
 
 
 def _stored(message: Mapping[str, Any], task_id: str | None) -> str:

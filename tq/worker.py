@@ -24,12 +24,13 @@ from kombu.transport import virtual
 
 from tq import __version__
 from tq.celery import app
+from tq.identity import identity, log_format, process_name
 from tq.messages import DEFAULT, HIGH_PRIORITY, QUARANTINE, QUEUES
 from tq.pool import TaskPool
 from tq.queue import TranslationQueue
 from tq.reaper import Reaper
 from tq.settings import Settings, get_settings
-from tq.tasks import attempts, identity, process_name
+from tq.tasks import attempts
 
 logger = logging.getLogger(__name__)
 
@@ -259,8 +260,7 @@ def set_up_logging(loglevel: str) -> None:
     """One line a message on stderr; Celery's own lines only from WARNING up."""
 
     def configure(**_: Any) -> None:
-        clock = "" if os.environ.get("TQ_UNDER_STACK") else "%(asctime)s "
-        logging.basicConfig(level=loglevel, format=f"{clock}%(message)s", datefmt="%H:%M:%S", force=True)
+        logging.basicConfig(level=loglevel, format=log_format(), datefmt="%H:%M:%S", force=True)
         for name in ("celery", "kombu", "amqp", "httpx", "openai"):
             logging.getLogger(name).setLevel(logging.WARNING)
         # Every failure is in tq's own line already; Celery would repeat it with a traceback.

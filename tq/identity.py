@@ -1,0 +1,23 @@
+"""What this process is called, and how its lines look in a log."""
+
+from __future__ import annotations
+
+import os
+import socket
+from secrets import token_hex
+
+from tq.portal import PerProcess
+
+
+def process_name() -> str:
+    """This process, as people know it: host and pid."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+#: This process, as claims and heartbeats name it: containers may share host names and pids.
+identity = PerProcess(lambda: f"{process_name()}:{token_hex(4)}")
+
+
+def log_format() -> str:
+    """One line a message; under a stack that puts its own clock before each line, without one."""
+    return "%(message)s" if os.environ.get("TQ_UNDER_STACK") else "%(asctime)s %(message)s"

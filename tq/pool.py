@@ -145,7 +145,7 @@ class TaskPool(BasePool):
         def finish() -> None:
             try:
                 if callback is not None:
-                    callback(result)
+                    self._guarded(lambda: callback(result))
                 # The callback leaves the acknowledgement to the hub, which would sleep before it looks
                 # again: with every slot taken nothing else wakes it for a second.
                 self._run_ready()
@@ -210,7 +210,7 @@ class TaskPool(BasePool):
     def _guarded(callback: Callable[[], Any]) -> None:
         try:
             callback()
-        except Exception as error:  # noqa: BLE001 - the other callbacks of the set must run
+        except Exception as error:  # noqa: BLE001 - the hub would drop all others that it has taken up
             logger.warning("a callback of Celery's failed: %s", type(error).__name__)
 
     def terminate_job(self, pid: int, signal: int | None = None) -> None:

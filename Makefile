@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 # The first interpreter that runs and is recent enough; name another with PYTHON=…
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+# Most tests wait for real processes, so that more run at once than there are cores.
+TEST_PROCESSES ?= 4
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
@@ -17,7 +19,7 @@ up: $(BIN)/tq  ## install tq into .venv and run the whole stack
 	@$(BIN)/tq up
 
 test: $(VENV)/.test  ## run the whole test suite
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
 unit: $(VENV)/.test  ## run the fast tests only
 	@$(BIN)/python -m pytest tests/unit

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -20,6 +21,14 @@ TQ: Final = [sys.executable, "-m", "tq"]
 ULID: Final = r"[0-9A-HJKMNP-TV-Z]{26}"
 #: A key that must be seen nowhere.
 CANARY: Final = "sk-canary-4f1d"
+#: How the names of settings begin.
+SETTINGS: Final = ("TQ_", "REDIS_", "OPENAI_", "FLOWER_")
+
+
+def bare_environment(home: Path) -> dict[str, str]:
+    """This process's environment without any setting, and with a home of its own."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(SETTINGS)}
+    return inherited | {"HOME": str(home), "PYTHONUNBUFFERED": "1"}
 
 
 class Cli:

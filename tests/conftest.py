@@ -10,9 +10,8 @@ import httpx
 import psutil
 import pytest
 from api_server import CANARY, Api
+from cli_driver import SETTINGS, bare_environment
 from servers import Valkey, wait_until
-
-_SETTINGS = ("TQ_", "REDIS_", "OPENAI_", "FLOWER_")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -20,7 +19,7 @@ def no_settings_from_outside() -> Iterator[None]:
     """The caller's own settings and keys take no part in any test."""
     patch = pytest.MonkeyPatch()
     for name in list(os.environ):
-        if name.startswith(_SETTINGS) and name != "TQ_TEST_CACHE":
+        if name.startswith(SETTINGS) and name != "TQ_TEST_CACHE":
             patch.delenv(name)
     yield
     patch.undo()
@@ -59,8 +58,7 @@ def valkey(tmp_path: Path) -> Iterator[Valkey]:
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
     """The environment of a tq process: this one's, with ``tmp_path`` as home and data dir."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(_SETTINGS)}
-    return inherited | {"TQ_DATA_DIR": str(tmp_path), "HOME": str(tmp_path), "PYTHONUNBUFFERED": "1"}
+    return bare_environment(tmp_path) | {"TQ_DATA_DIR": str(tmp_path)}
 
 
 @pytest.fixture(scope="session")

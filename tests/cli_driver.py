@@ -27,7 +27,9 @@ SETTINGS: Final = ("TQ_", "REDIS_", "OPENAI_", "FLOWER_")
 
 def bare_environment(home: Path) -> dict[str, str]:
     """This process's environment without any setting, and with a home of its own."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(SETTINGS)}
+    # COLUMNS and LINES would hide the size of a test's own terminal.
+    foreign = (*SETTINGS, "COLUMNS", "LINES")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     return inherited | {"HOME": str(home), "PYTHONUNBUFFERED": "1"}
 
 

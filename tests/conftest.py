@@ -10,8 +10,11 @@ import httpx
 import psutil
 import pytest
 from api_server import CANARY, Api
-from cli_driver import SETTINGS, bare_environment
-from servers import Valkey, wait_until
+from cli_driver import SETTINGS, TQ, Cli, bare_environment
+from servers import Process, Valkey, wait_until
+
+from tq.local import LocalClient
+from tq.settings import Settings
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -91,3 +94,26 @@ def http(api: Api, api_valkey: Valkey) -> Iterator[httpx.Client]:
 
     with api.client(event_hooks={"response": [check]}) as client:
         yield client
+
+
+@pytest.fixture
+def tq(environment: dict[str, str], tmp_path: Path) -> Cli:
+    """Runs tq in ``tmp_path``, which is its data dir too."""
+    return Cli(environment, tmp_path)
+
+
+@pytest.fixture
+def local(valkey: Valkey, tmp_path: Path) -> Iterator[LocalClient]:
+    """The queue itself, to play the worker's part and to look behind the command."""
+    assert valkey.socket.exists()
+    with LocalClient(Settings(data_dir=tmp_path)) as client:
+        yield client
+
+
+@pytest.fixture
+def worker(valkey: Valkey, local: LocalClient, environment: dict[str, str], tmp_path: Path) -> Iterator[Process]:
+    """A worker without a key: it answers with pseudo output."""
+    assert valkey.socket.exists()
+    with Process([*TQ, "worker"], log=tmp_path / "worker.log", env=environment, cwd=tmp_path) as process:
+        wait_until(lambda: local.stats().workers, "the worker is listed")
+        yield process

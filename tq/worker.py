@@ -35,7 +35,7 @@ from tq.tasks import attempts
 logger = logging.getLogger(__name__)
 
 #: One slot in so many is kept for high_priority, from this many slots up, and at most this many.
-_RESERVE: Final = 20
+_RESERVE: Final = 50
 _RESERVE_FROM: Final = 4
 _RESERVE_MOST: Final = 20
 

@@ -5,40 +5,14 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli_driver import CANARY, TQ, ULID, Cli, complete, error_lines, exit_code, fail
-from servers import Process, Valkey, free_port, wait_until
+from cli_driver import CANARY, ULID, Cli, complete, error_lines, exit_code, fail
+from servers import Valkey, free_port, wait_until
 
 from tq.local import LocalClient
 from tq.messages import Status
-from tq.settings import Settings
-
-
-@pytest.fixture
-def tq(environment: dict[str, str], tmp_path: Path) -> Cli:
-    """Runs tq in ``tmp_path``, which is its data dir too."""
-    return Cli(environment, tmp_path)
-
-
-@pytest.fixture
-def local(valkey: Valkey, tmp_path: Path) -> Iterator[LocalClient]:
-    """The queue itself, to play the worker's part and to look behind the command."""
-    assert valkey.socket.exists()
-    with LocalClient(Settings(data_dir=tmp_path)) as client:
-        yield client
-
-
-@pytest.fixture
-def worker(valkey: Valkey, local: LocalClient, environment: dict[str, str], tmp_path: Path) -> Iterator[Process]:
-    """A worker without a key: it answers with pseudo output."""
-    assert valkey.socket.exists()
-    with Process([*TQ, "worker"], log=tmp_path / "worker.log", env=environment, cwd=tmp_path) as process:
-        wait_until(lambda: local.stats().workers, "the worker is listed")
-        yield process
-
 
 # -- nothing there -----------------------------------------------------------------------------------
 

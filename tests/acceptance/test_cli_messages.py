@@ -11,27 +11,12 @@ from pathlib import Path
 
 import pytest
 from api_server import Api
-from cli_driver import CANARY, TQ, Cli, complete, fail
-from servers import Process, Valkey, free_port, wait_until
+from cli_driver import CANARY, Cli, complete, fail
+from servers import Valkey, free_port, wait_until
 
 from tq.backend import make_submission
 from tq.local import LocalClient
 from tq.messages import Status
-from tq.settings import Settings
-
-
-@pytest.fixture
-def tq(environment: dict[str, str], tmp_path: Path) -> Cli:
-    """Runs tq in ``tmp_path``, which is its data dir too."""
-    return Cli(environment, tmp_path)
-
-
-@pytest.fixture
-def local(valkey: Valkey, tmp_path: Path) -> Iterator[LocalClient]:
-    """The queue itself, to play the worker's part and to look behind the command."""
-    assert valkey.socket.exists()
-    with LocalClient(Settings(data_dir=tmp_path)) as client:
-        yield client
 
 
 @pytest.fixture
@@ -40,15 +25,6 @@ def api(valkey: Valkey, environment: dict[str, str], tmp_path: Path) -> Iterator
     assert valkey.socket.exists()
     with Api(tmp_path, environment) as server:
         yield server
-
-
-@pytest.fixture
-def worker(valkey: Valkey, local: LocalClient, environment: dict[str, str], tmp_path: Path) -> Iterator[Process]:
-    """A worker without a key: it answers with pseudo output."""
-    assert valkey.socket.exists()
-    with Process([*TQ, "worker"], log=tmp_path / "worker.log", env=environment, cwd=tmp_path) as process:
-        wait_until(lambda: local.stats().workers, "the worker is listed")
-        yield process
 
 
 # -- look and change ---------------------------------------------------------------------------------

@@ -25,21 +25,6 @@ from tq.errors import (
 )
 from tq.local import LocalClient
 from tq.messages import Message, Status, Submission
-from tq.settings import Settings
-
-
-@pytest.fixture
-def tq(environment: dict[str, str], tmp_path: Path) -> Cli:
-    """Runs tq in ``tmp_path``, which is its data dir too."""
-    return Cli(environment, tmp_path)
-
-
-@pytest.fixture
-def local(valkey: Valkey, tmp_path: Path) -> Iterator[LocalClient]:
-    """The queue itself, to play the worker's part and to look behind the command."""
-    assert valkey.socket.exists()
-    with LocalClient(Settings(data_dir=tmp_path)) as client:
-        yield client
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import json
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, Final, TypeVar
@@ -39,7 +39,7 @@ T = TypeVar("T")
 #: Seconds between two tries to reach the store, at first and at most.
 _PAUSE: Final = 0.2
 _LONGEST_PAUSE: Final = 5.0
-#: Seconds that an outcome gets to reach the store when this process is told to stop.
+#: Seconds that a call to the store under way gets when this process is told to stop.
 _LAST_MOMENT: Final = 2.0
 #: Retries due within so many seconds are not left to the reaper, which looks every five.
 _SOON: Final = 10.0
@@ -106,11 +106,6 @@ class Attempts:
         self._heart = Heart(self._settings, name, self._leases, self._abort)
 
     @property
-    def running(self) -> int:
-        """How many attempts run in this process now."""
-        return len(self._running)
-
-    @property
     def heart(self) -> Heart:
         """The heartbeat; it starts by itself with the first attempt."""
         return self._heart
@@ -150,17 +145,12 @@ class Attempts:
                 raise illegal(wanted, message.status, Status.RUNNING)
 
     async def _claim(self, message_id: str) -> Claim | None:
-        claiming = asyncio.ensure_future(self._take(message_id))
-        try:
-            return await asyncio.shield(claiming)
-        except asyncio.CancelledError:
-            # This process stops; but a claim that is on its way may be granted, and nobody would hold it.
-            await asyncio.wait({claiming}, timeout=_LAST_MOMENT)
-            if not claiming.done():
-                claiming.cancel()
-            elif claim := claiming.result():
-                await self._release(claim)
+        # A claim that is on its way when this process stops may be granted, and nobody would hold it.
+        claim, stopping = await _to_the_end(self._take(message_id))
+        if claim is not None and stopping:
+            await self._release(claim)
             return None
+        return claim
 
     async def _take(self, message_id: str) -> Claim | None:
         """Claim, however long the store is away: a claim without an answer may have been granted.
@@ -233,7 +223,8 @@ class Attempts:
             settled, fields, tokens, info = _completed(outcome)
         else:
             settled, fields, tokens, info = self._failed(claim, outcome)
-        storing = asyncio.ensure_future(
+        # What was found is paid for: it gets a last moment when this process stops.
+        applied, _ = await _to_the_end(
             self._until_stored(
                 lambda: self._queue.store.settle(
                     message_id,
@@ -247,16 +238,9 @@ class Attempts:
                 )
             )
         )
-        try:
-            applied = await asyncio.shield(storing)
-        except asyncio.CancelledError:
-            # This process stops: what was found is paid for and gets a last moment.
-            await asyncio.wait({storing}, timeout=_LAST_MOMENT)
-            if not storing.done():
-                storing.cancel()
-                logger.warning("%s: its outcome is lost with this worker, its lease will expire", message_id)
-                return Settled(None, AttemptReleased("this worker stops"))
-            applied = storing.result()
+        if applied is None:
+            logger.warning("%s: its outcome is lost with this worker, its lease will expire", message_id)
+            return Settled(None, AttemptReleased("this worker stops"))
         if not applied:
             logger.warning("%s was taken over by another worker; this outcome is void", message_id)
             return Settled(None, AttemptLost("another attempt owns the message"))
@@ -325,6 +309,22 @@ class Attempts:
                 if status == Status.CANCELLED
                 else AttemptLost("taken over: the message is someone else's now")
             )
+
+
+async def _to_the_end(coroutine: Coroutine[Any, Any, T]) -> tuple[T | None, bool]:
+    """What a call to the store answers, even if this task is cancelled meanwhile, and whether it was.
+
+    Cancelled, the call gets a last moment; None if that is not enough.
+    """
+    call = asyncio.ensure_future(coroutine)
+    try:
+        return await asyncio.shield(call), False
+    except asyncio.CancelledError:
+        await asyncio.wait({call}, timeout=_LAST_MOMENT)
+        if call.done():
+            return call.result(), True
+        call.cancel()
+        return None, True
 
 
 def _completed(outcome: Translation) -> tuple[Settled, dict[str, str], tuple[int, int], str]:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from tq.errors import TqError
 from tq.settings import Settings
-from tq.store import Store
+from tq.store import open_store
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class Heart:
             self._thread.join(timeout=5)
 
     async def _beat(self) -> None:
-        store = Store(self._settings.store_url, result_ttl=self._settings.result_ttl, lease=self._settings.lease)
+        store = open_store(self._settings)
         interval, down, listed = min(self._settings.lease / 3, _LONGEST_BEAT), False, False
         while True:
             stopping, describe, leases = self._stopping, self._describe, self._leases()

@@ -13,7 +13,6 @@ import builtins
 import hashlib
 import json
 import logging
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -44,13 +43,12 @@ from tq.messages import (
     check_text,
     get_queue_for_priority,
     utc,
-    wait_timeout,
 )
 from tq.publisher import Publisher, token_of
 from tq.records import Claim, Token
 from tq.sealing import Sealer, load_sealer
 from tq.settings import Settings, get_settings
-from tq.store import POISON_AFTER, Store
+from tq.store import POISON_AFTER, open_store
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +66,7 @@ class TranslationQueue:
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or get_settings()
-        self.store = Store(self.settings.store_url, result_ttl=self.settings.result_ttl, lease=self.settings.lease)
+        self.store = open_store(self.settings)
         self.publisher = Publisher(self.settings)
         self._sealer: Sealer | None = None
 
@@ -239,22 +237,6 @@ class TranslationQueue:
             batch = await self.store.changes(cursor, block=block)
             cursor = batch[-1].cursor if batch else cursor
             yield batch
-
-    async def wait(self, message_id: str, timeout: float | None = None) -> Message:  # noqa: ASYNC109 - a verb of the contract
-        """The message once it has ended.
-
-        Raises:
-            WaitTimeout: it had not ended after ``timeout`` seconds.
-            UnknownMessage: there is none.
-        """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        pause = 0.01
-        while not (message := await self.get(message_id)).ended:
-            if deadline is not None and time.monotonic() + pause > deadline:
-                raise wait_timeout(message, timeout)
-            await asyncio.sleep(pause)
-            pause = min(pause * 1.5, 0.25)
-        return message
 
     # -- change ------------------------------------------------------------------------------------
 

@@ -30,7 +30,6 @@ GRACE: Final = 10.0
 #: Ageing: at most this share of what is dequeued, and this many at once.
 _AGED_SHARE: Final = 1 / 20
 _AGED_MOST: Final = 50
-_MOST: Final = 500
 
 
 class Reaper:
@@ -73,9 +72,8 @@ class Reaper:
         return count + await self._age()
 
     async def _publish(self, tokens: Sequence[Token]) -> int:
-        for start in range(0, len(tokens), _MOST):
-            self._queue.publisher.soon(tokens[start : start + _MOST])
-            await self._queue.publisher.flush()
+        self._queue.publisher.soon(tokens)
+        await self._queue.publisher.flush()
         return len(tokens)
 
     async def _tail(self, index: int | str) -> tuple[bool, str | None]:

@@ -17,7 +17,7 @@ from tq.errors import ERRORS, AttemptError, TqError, UnknownMessage
 from tq.messages import Message, Status
 from tq.portal import PerProcess, get_portal
 from tq.settings import get_settings
-from tq.store import Store
+from tq.store import open_store
 
 #: message status -> Celery state
 STATES: Final = {
@@ -30,12 +30,7 @@ STATES: Final = {
 }
 
 
-def _make_store() -> Store:
-    settings = get_settings()
-    return Store(settings.store_url, result_ttl=settings.result_ttl, lease=settings.lease)
-
-
-_store = PerProcess(_make_store)
+_store = PerProcess(lambda: open_store(get_settings()))
 
 
 def failure(message: Message) -> TqError:

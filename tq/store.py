@@ -46,6 +46,7 @@ from tq.connection import REDIS_ERRORS, connect, translate_error
 from tq.errors import ErrorRecord
 from tq.messages import QUARANTINE, TRANSITIONS, Change, Message, Stats, Status
 from tq.records import Claim, Token, as_change, as_mapping, as_message, as_stats, as_tokens
+from tq.settings import Settings
 
 PREFIX: Final = "tq:"
 #: Seconds for a call in all: redis-py tries again, and within each try it tries to connect again.
@@ -355,3 +356,8 @@ class Store:
         """The cursor of the newest change: what follows it is yet to come."""
         newest = await self._call("XREVRANGE", f"{PREFIX}changes", "+", "-", "COUNT", 1)
         return newest[0][0] if newest else "0-0"
+
+
+def open_store(settings: Settings) -> Store:
+    """The store that the settings name; it connects at its first call."""
+    return Store(settings.store_url, result_ttl=settings.result_ttl, lease=settings.lease)

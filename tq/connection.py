@@ -10,7 +10,7 @@ from redis.asyncio import Redis, Sentinel
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 
-from tq.errors import StoreFull, StoreRefused, TqError, Unreachable
+from tq.errors import InvalidSettings, StoreFull, StoreRefused, TqError, Unreachable
 from tq.settings import as_redis_url, redacted
 
 #: What ``translate_error`` understands.
@@ -25,7 +25,19 @@ def connect(url: str, *, timeout: float = _TIMEOUT) -> Redis:
     It is lazy, answers in text, gives every command ``timeout`` seconds and tries twice more when a
     connection breaks. (No ``health_check_interval``: with redis-py 8.1 a server that wants a password
     which is not given then sends ``connect`` into retries within retries, for minutes.)
+
+    Raises:
+        InvalidSettings: it is not a URL.
     """
+    try:
+        return _client(as_redis_url(url), timeout)
+    except ValueError:  # its text may repeat a part of the password
+        raise InvalidSettings(
+            "TQ_REDIS_URL is not a URL", fix="percent-encode what is special in user and password"
+        ) from None
+
+
+def _client(url: str, timeout: float) -> Redis:
     options: dict[str, Any] = {
         "decode_responses": True,
         "socket_timeout": timeout,
@@ -33,7 +45,6 @@ def connect(url: str, *, timeout: float = _TIMEOUT) -> Redis:
         "retry": Retry(ExponentialBackoff(cap=0.5, base=0.05), 2),
         "client_name": "tq",
     }
-    url = as_redis_url(url)
     parts = urlsplit(url)
     if parts.scheme != "sentinel":
         if parts.scheme != "unix":

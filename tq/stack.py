@@ -212,18 +212,13 @@ async def _require_redis(settings: Settings) -> None:
     # Late: with the embedded Valkey the supervisor needs no client library.
     from tq.connection import REDIS_ERRORS, connect, translate_error
 
+    redis = connect(settings.store_url)
     try:
-        redis = connect(settings.store_url)
-        try:
-            await redis.ping()
-        finally:
-            await redis.aclose()
+        await redis.ping()
     except REDIS_ERRORS as error:
         raise translate_error(error, settings.store_url) from None
-    except ValueError:  # its text may repeat a part of the password
-        raise InvalidSettings(
-            "TQ_REDIS_URL is not a URL", fix="percent-encode what is special in user and password"
-        ) from None
+    finally:
+        await redis.aclose()
 
 
 def _end_stray_valkey(path: Path) -> None:

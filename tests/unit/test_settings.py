@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tq.celery import broker_url
+from tq.connection import connect
 from tq.errors import InvalidSettings
 from tq.settings import Settings, is_loopback, load_settings, parse_duration, redacted
 
@@ -185,6 +186,15 @@ def test_durations_take_units(text: str, value: object) -> None:
 def test_loopback(host: str, expected: bool) -> None:  # noqa: FBT001 - a table
     """Only addresses that no other machine reaches are loopback."""
     assert is_loopback(host) is expected
+
+
+@pytest.mark.parametrize("url", ["redis://:canary@h:x/0", "redis://:can/ary[c@h/0", "sentinel://:canary@h:x/0"])
+def test_a_redis_url_that_is_none(url: str) -> None:
+    """It is said to be that by whatever connects, without the password in it."""
+    with pytest.raises(InvalidSettings) as caught:
+        connect(url)
+    assert "can" not in f"{caught.value} {caught.value.why}"
+    assert caught.value.fix
 
 
 def test_passwords_are_redacted() -> None:

@@ -11,6 +11,7 @@ import psutil
 import pytest
 from api_server import CANARY, Api
 from cli_driver import SETTINGS, TQ, Cli, bare_environment
+from llm_server import LlmServer
 from servers import Process, Valkey, wait_until
 
 from tq.local import LocalClient
@@ -117,3 +118,10 @@ def worker(valkey: Valkey, local: LocalClient, environment: dict[str, str], tmp_
     with Process([*TQ, "worker"], log=tmp_path / "worker.log", env=environment, cwd=tmp_path) as process:
         wait_until(lambda: local.stats().workers, "the worker is listed")
         yield process
+
+
+@pytest.fixture
+def provider() -> Iterator[LlmServer]:
+    """A stand-in for the LLM; it fails as it is told to, and repeats the key when it does."""
+    with LlmServer() as server:
+        yield server

@@ -7,6 +7,7 @@ import socket
 from secrets import token_hex
 
 from tq.portal import PerProcess
+from tq.settings import UNDER_STACK
 
 
 def process_name() -> str:
@@ -20,4 +21,4 @@ identity = PerProcess(lambda: f"{process_name()}:{token_hex(4)}")
 
 def log_format() -> str:
     """One line a message; under a stack that puts its own clock before each line, without one."""
-    return "%(message)s" if os.environ.get("TQ_UNDER_STACK") else "%(asctime)s %(message)s"
+    return "%(message)s" if os.environ.get(UNDER_STACK) else "%(asctime)s %(message)s"

@@ -45,29 +45,27 @@ class LocalClient(Backend):
                 fix="start one with `tq up`, or set REDIS_HOST or TQ_URL",
             ) from None
 
+    def _call_and_wake(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """As ``call``, and returns when a worker has been woken too."""
+
+        async def wake() -> T:
+            result = await coroutine
+            await self._queue.publisher.flush()
+            return result
+
+        return self.call(wake())
+
     def close(self) -> None:
         """Publish what is due and close the connections."""
         get_portal().call(self._queue.aclose())
 
     def _submit(self, submission: Submission, idempotency_key: str | None) -> Message:
         """Returns when a worker has been woken too."""
-
-        async def submit() -> Message:
-            message = await self._queue.submit(submission, idempotency_key)
-            await self._queue.publisher.flush()
-            return message
-
-        return self.call(submit())
+        return self._call_and_wake(self._queue.submit(submission, idempotency_key))
 
     def submit_many(self, submissions: Sequence[Submission | TqError]) -> builtins.list[Message | TqError]:
         """See ``TranslationQueue.submit_many``."""
-
-        async def submit() -> builtins.list[Message | TqError]:
-            results = await self._queue.submit_many(submissions)
-            await self._queue.publisher.flush()
-            return results
-
-        return self.call(submit())
+        return self._call_and_wake(self._queue.submit_many(submissions))
 
     def get(self, message_id: str) -> Message:
         """See ``TranslationQueue.get``."""
@@ -89,25 +87,13 @@ class LocalClient(Backend):
 
     def retry(self, message_id: str, api_key: str | None = None) -> Message:
         """See ``TranslationQueue.retry``; returns when a worker has been woken too."""
-
-        async def retry() -> Message:
-            message = await self._queue.retry(message_id, api_key)
-            await self._queue.publisher.flush()
-            return message
-
-        return self.call(retry())
+        return self._call_and_wake(self._queue.retry(message_id, api_key))
 
     def set_status(
         self, message_id: str, status: Status, *, translation: str | None = None, error: str | ErrorRecord | None = None
     ) -> Message:
         """See ``TranslationQueue.set_status``."""
-
-        async def set_status() -> Message:
-            message = await self._queue.set_status(message_id, status, translation=translation, error=error)
-            await self._queue.publisher.flush()
-            return message
-
-        return self.call(set_status())
+        return self._call_and_wake(self._queue.set_status(message_id, status, translation=translation, error=error))
 
     def stats(self) -> Stats:
         """See ``TranslationQueue.stats``."""

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from tq.datadir import flower_directory, valkey_directory
 from tq.errors import StackError
 from tq.ports import http_url, reachable_host
-from tq.settings import Settings, environment_name
+from tq.settings import UNDER_STACK, Settings, environment_name
 from tq.supervisor import Health, Service
 
 #: In the order of health.
@@ -100,10 +100,6 @@ def make_services(settings: Settings) -> list[Service]:
         ),
     ]
     return [_valkey(settings), *services] if settings.embedded else services
-
-
-#: Set for the children of a stack.
-UNDER_STACK: Final = "TQ_UNDER_STACK"
 
 
 def environment(settings: Settings) -> dict[str, str]:

@@ -13,7 +13,7 @@ import os
 import tempfile
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import quote, unquote, urlsplit
 
 import platformdirs
@@ -26,6 +26,8 @@ from tq.languages import check_language
 _UNPREFIXED = frozenset({"redis_host", "redis_port", "redis_db", "redis_password", "openai_api_key", "openai_base_url"})
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
+#: Set in the environment of a stack's children; not a setting.
+UNDER_STACK: Final = "TQ_UNDER_STACK"
 #: sun_path holds 104 bytes on macOS and 108 on Linux, terminating NUL included.
 _MAX_SOCKET_PATH = 100
 

@@ -19,13 +19,6 @@ IN_FLIGHT = 50
 
 
 @pytest.fixture
-def provider() -> Iterator[LlmServer]:
-    """A stand-in for the LLM."""
-    with LlmServer() as server:
-        yield server
-
-
-@pytest.fixture
 def stack(provider: LlmServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     """A stack with a short lease."""
     settings = {"OPENAI_BASE_URL": provider.base_url, "OPENAI_API_KEY": "sk-default", "TQ_LEASE": str(LEASE)}

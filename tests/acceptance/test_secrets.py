@@ -109,13 +109,6 @@ class Monitor(threading.Thread):
 
 
 @pytest.fixture
-def provider() -> Iterator[LlmServer]:
-    """A model that fails as it is told to, and repeats the key when it does."""
-    with LlmServer() as server:
-        yield server
-
-
-@pytest.fixture
 def stack(provider: LlmServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     """A stack with few slots and little patience."""
     settings = {

@@ -20,13 +20,6 @@ from tq.settings import Settings
 pytestmark = pytest.mark.timeout(300)
 
 
-@pytest.fixture
-def provider() -> Iterator[LlmServer]:
-    """A stand-in for the LLM."""
-    with LlmServer() as server:
-        yield server
-
-
 class Fleet:
     """Workers of one test, and a client beside them."""
 

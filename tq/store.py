@@ -191,6 +191,11 @@ class Store:
         record = await self._call("HGETALL", f"{PREFIX}message:{message_id}")
         return as_message(message_id, as_mapping(record)) if record else None
 
+    async def statuses(self, ids: Sequence[str]) -> builtins.list[Status | None]:
+        """The status of each message; None for one that is unknown."""
+        found = await asyncio.gather(*(self._call("HGET", f"{PREFIX}message:{each}", "status") for each in ids))
+        return [Status(each) if each else None for each in found]
+
     async def list(
         self, statuses: Sequence[Status], *, below: int | None, limit: int
     ) -> builtins.list[tuple[Message, int]]:

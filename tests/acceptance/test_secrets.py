@@ -10,13 +10,13 @@ import base64
 import json
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
-import redis
 from llm_server import LlmServer
+from places import Places, look_into_redis
 from running_stack import RunningStack
 from servers import wait_until
 
@@ -55,35 +55,6 @@ FAULTS = {
     "no-choices": "no-choices",
     "embedded-error": "embedded",
 }
-
-
-class Places:
-    """Where to look, and what is there: searched for a word in any plain encoding."""
-
-    def __init__(self) -> None:
-        self.found: dict[str, bytes] = {}
-
-    def add(self, place: str, content: object) -> None:
-        """Something seen at a place."""
-        data = content if isinstance(content, bytes) else str(content).encode("utf-8", "surrogateescape")
-        self.found[place] = self.found.get(place, b"") + data + b"\n"
-
-    def holding(self, word: str) -> set[str]:
-        """The places where the word is, as it is, in hexadecimal or in Base64."""
-        return {place for place, data in self.found.items() if any(form in data for form in encodings(word))}
-
-
-def encodings(word: str) -> Iterator[bytes]:
-    """The word as bytes, in hexadecimal, and the part of its Base64 that does not depend on its surroundings."""
-    raw = word.encode()
-    yield raw
-    yield raw.hex().encode()
-    for shift in range(3):
-        encoded = base64.b64encode(b"\x00" * shift + raw)
-        # The first group holds bits of what stands before, the last one of what stands after.
-        inner = encoded[4 if shift else 0 : len(encoded) // 4 * 4 - 4]
-        yield inner
-        yield inner.replace(b"+", b"-").replace(b"/", b"_")
 
 
 class Monitor(threading.Thread):
@@ -254,7 +225,8 @@ def look(stack: RunningStack, http: httpx.Client, monitor: Monitor, answers: Pla
     """Everything there is to be seen of a running stack."""
     places = Places()
     with stack.redis() as client:
-        look_into_redis(places, client)
+        assert look_into_redis(places, client) >= {b"string", b"hash", b"zset", b"stream"}
+        assert set(client.info("keyspace")) == {"db0"}
     look_at_flower(places, stack)
     look_at_api(http)
     places.found |= answers.found
@@ -264,36 +236,6 @@ def look(stack: RunningStack, http: httpx.Client, monitor: Monitor, answers: Pla
     places.add("events", monitor.events())
     look_at_files(places, stack)
     return places
-
-
-def look_into_redis(places: Places, client: redis.Redis) -> None:
-    """Every key of every type; the history of changes is a place of its own, where no text belongs."""
-    read: dict[bytes, Callable[[bytes], Any]] = {
-        b"string": client.get,
-        b"hash": client.hgetall,
-        b"list": lambda key: client.lrange(key, 0, -1),
-        b"set": client.smembers,
-        b"zset": lambda key: client.zrange(key, 0, -1, withscores=True),
-        b"stream": client.xrange,
-    }
-    keys: Any = client.keys("*")
-    kinds = set()
-    for key in keys:
-        kind: Any = client.type(key)
-        kinds.add(kind)
-        places.add("changes" if key == b"tq:changes" else "redis", key + b" " + plain(read[kind](key)))
-    places.add("redis", plain(client.slowlog_get(1000)))
-    assert kinds >= {b"string", b"hash", b"zset", b"stream"}
-    assert set(client.info("keyspace")) == {"db0"}
-
-
-def plain(value: Any) -> bytes:
-    """All bytes of an answer of Redis, side by side."""
-    if isinstance(value, dict):
-        return b" ".join(plain(part) for pair in value.items() for part in pair)
-    if isinstance(value, list | tuple | set):
-        return b" ".join(plain(part) for part in value)
-    return value if isinstance(value, bytes) else str(value).encode()
 
 
 def look_at_flower(places: Places, stack: RunningStack) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from tq.celery import TASK_NAME, app_for, broker_url, priority_step
+from kombu import serialization
+from redis.exceptions import OutOfMemoryError
+
+from tq.celery import TASK_NAME, app_for, broker_url, list_name, priority_step
 from tq.messages import QUARANTINE, Message, Status, get_queue_for_priority
 from tq.records import Token
 from tq.settings import Settings
@@ -26,6 +30,12 @@ _EVENT_FIELDS: Final[Mapping[str, Mapping[str, Any]]] = {
     "task-failed": {"exception": "Failed outside of a worker", "traceback": None},
     "task-succeeded": {"result": None, "runtime": 0.0},
 }
+
+#: At maxmemory a script goes through whose first write needs no memory (see lua/prelude.lua).
+_PUSH: Final = """
+redis.call('DEL', 'tq:nothing')
+for i = 1, #ARGV, 2 do redis.call('LPUSH', ARGV[i], ARGV[i + 1]) end
+"""
 
 
 class Publisher:
@@ -78,18 +88,41 @@ class Publisher:
 
     def publish(self, tokens: Sequence[Token]) -> None:
         """Publish now, in the calling thread."""
-        with self.app.producer_pool.acquire(block=True, timeout=10) as producer:
-            if len(tokens) == 1 or not self.is_redis:
-                for token in tokens:
-                    self._send(token, producer)
-                return
-            with producer.batch(500):
-                for token in tokens:
-                    self._send(token, producer)
+        try:
+            with self.app.producer_pool.acquire(block=True, timeout=10) as producer:
+                if len(tokens) == 1 or not self.is_redis:
+                    for token in tokens:
+                        self._send(token, producer)
+                    return
+                with producer.batch(500):
+                    for token in tokens:
+                        self._send(token, producer)
+        except Exception as error:
+            if not (self.is_redis and is_full(error)):
+                raise
+            # The connection of the failed producer is of no use any more.
+            with self.app.connection_for_write() as connection:
+                self._push(tokens, connection.default_channel)
+
+    def _push(self, tokens: Sequence[Token], channel: Any) -> None:
+        """Publish to a Redis whose memory is full: what was accepted must go on, for its end frees memory."""
+        pushes = []
+        for token in tokens:
+            queue, step = self._place(token)
+            task = self.app.amqp.as_task_v2(token.message_id, TASK_NAME, args=(token.message_id,))
+            kind, encoding, body = serialization.dumps(task.body, "json")
+            message = channel.prepare_message(body, step, kind, encoding, task.headers, task.properties)
+            channel._inplace_augment_message(message, "", queue)  # noqa: SLF001 - what its basic_publish does
+            pushes += [list_name(queue, step), json.dumps(message)]
+        with channel.conn_or_acquire() as client:
+            client.eval(_PUSH, 0, *pushes)
+
+    def _place(self, token: Token) -> tuple[str, int]:
+        queue = token.queue or get_queue_for_priority(token.priority)
+        return queue, priority_step(queue, token.priority) if self.is_redis else token.priority
 
     def _send(self, token: Token, producer: Any) -> None:
-        queue = token.queue or get_queue_for_priority(token.priority)
-        priority = priority_step(queue, token.priority) if self.is_redis else token.priority
+        queue, priority = self._place(token)
         self.app.send_task(
             TASK_NAME,
             args=(token.message_id,),
@@ -98,6 +131,15 @@ class Publisher:
             priority=priority,
             producer=producer,
         )
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether Redis refused for want of memory, below whatever kombu has wrapped around that."""
+    while error is not None:
+        if isinstance(error, OutOfMemoryError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def token_of(message: Message) -> Token:

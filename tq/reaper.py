@@ -11,14 +11,14 @@ import asyncio
 import json
 import logging
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from redis.asyncio import Redis
 
-from tq.celery import TASK_NAME, broker_url, list_name, priority_step
+from tq.celery import broker_url, list_name, priority_step
 from tq.connection import REDIS_ERRORS, connect
 from tq.errors import TqError
-from tq.messages import HIGH_PRIORITY, MAX_PRIORITY, MIN_PRIORITY, QUARANTINE, TERMINAL, get_queue_for_priority
+from tq.messages import HIGH_PRIORITY, MAX_PRIORITY, MIN_PRIORITY, QUARANTINE, get_queue_for_priority
 from tq.queue import TranslationQueue
 from tq.records import Token
 
@@ -30,11 +30,6 @@ GRACE: Final = 10.0
 #: Ageing: at most this share of what is dequeued, and this many at once.
 _AGED_SHARE: Final = 1 / 20
 _AGED_MOST: Final = 50
-#: Where kombu keeps what workers have taken and not acknowledged, by tag, and since when; how many are
-#: looked at in a round.
-_UNACKED: Final = "unacked"
-_UNACKED_INDEX: Final = "unacked_index"
-_SWEPT_MOST: Final = 500
 
 
 class Reaper:
@@ -50,7 +45,6 @@ class Reaper:
         self._store = queue.store
         self._name = name
         self._broker: Redis | None = None
-        self._swept = 0
 
     async def run(self) -> None:
         """Reap for ever; errors are logged once per outage, and the next round tries again."""
@@ -75,26 +69,7 @@ class Reaper:
             known, tail = await self._tail(index)
             if known:
                 count += await self._publish(await self._store.missing(index, tail=tail, grace=GRACE))
-        await self._sweep()
         return count + await self._age()
-
-    async def _sweep(self) -> None:
-        """Delete tokens that died with their worker, of messages that have ended since: some in each round.
-
-        kombu keeps a token that is being worked on until it is acknowledged, or for an hour
-        (``visibility_timeout``); then it would be popped once more, in vain.
-        """
-        if not self._queue.publisher.is_redis:
-            return
-        redis = self._redis()
-        kept: Any
-        self._swept, kept = await redis.hscan(_UNACKED, self._swept, count=_SWEPT_MOST)
-        tokens = {tag: message_id for tag, text in kept.items() if (message_id := _own_id(text))}
-        statuses = await self._store.statuses(list(tokens.values()))
-        useless = [tag for tag, status in zip(tokens, statuses, strict=True) if status is None or status in TERMINAL]
-        if useless:
-            await redis.zrem(_UNACKED_INDEX, *useless)
-            await redis.hdel(_UNACKED, *useless)
 
     async def _publish(self, tokens: Sequence[Token]) -> int:
         self._queue.publisher.soon(tokens)
@@ -131,13 +106,3 @@ class Reaper:
                 key = list_name(HIGH_PRIORITY, 0)
                 await self._redis().lmove(key, key, "LEFT", "RIGHT")
         return len(ids)
-
-
-def _own_id(unacked: str) -> str | None:
-    """The message that a token in kombu's hands is for; None for what is none of ours."""
-    try:
-        headers = json.loads(unacked)[0]["headers"]
-    except (ValueError, LookupError, TypeError):
-        return None
-    message_id = headers.get("id")
-    return message_id if headers.get("task") == TASK_NAME and isinstance(message_id, str) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,6 +43,8 @@ _SERVER_GRACE: Final = 5.0
 _VALKEY_GRACE: Final = 15.0
 #: Seconds after TQ_GRACE in which the worker puts back what it has not finished.
 _RELEASE_GRACE: Final = 8.0
+#: Bytes of disk without which it is not worth while to start Valkey again.
+_MIN_FREE: Final = 4 * 2**20
 #: Bytes of an answer that are looked at.
 _MAX_ANSWER: Final = 64 * 1024
 
@@ -171,9 +174,18 @@ def _valkey(settings: Settings) -> Service:
         environment=_plain_environment(os.environ),
         directory=valkey_directory(settings),
         probe=health,
+        obstacle=lambda: disk_full(valkey_directory(settings)),
         stops_after=("api", "worker", "flower"),
         grace=_VALKEY_GRACE,
     )
+
+
+def disk_full(directory: Path) -> str:
+    """That the disk of a directory is full, where it is: Valkey ends when it cannot write; empty where it is not."""
+    free = shutil.disk_usage(directory).free
+    if free >= _MIN_FREE:
+        return ""
+    return f"the disk of {directory} is full ({free / 2**20:.1f} MiB free); it starts again when there is room"
 
 
 def valkey_binary() -> Path:

@@ -59,6 +59,7 @@ class Service:
         needs: services that must be healthy before it starts.
         stops_after: services that must have ended before it is asked to stop.
         essential: without it there is no point in going on.
+        obstacle: before a restart: what it would only crash of again, empty when there is nothing; waited for.
         timeout: seconds until it must be healthy.
         grace: seconds between SIGTERM and SIGKILL.
     """
@@ -71,6 +72,7 @@ class Service:
     needs: Sequence[str] = ()
     stops_after: Sequence[str] = ()
     essential: bool = True
+    obstacle: Callable[[], str] | None = None
     timeout: float = 30.0
     grace: float = 10.0
 
@@ -268,6 +270,14 @@ class Supervisor:
             if delay is None:
                 return
             await asyncio.sleep(delay)
+            await self._obstacle_gone(member.service)
+
+    async def _obstacle_gone(self, service: Service) -> None:
+        if service.obstacle is None or not (obstacle := service.obstacle()):
+            return
+        self._observer.event(f"{service.name} waits: {obstacle}")
+        while service.obstacle():
+            await asyncio.sleep(_LATE_INTERVAL)
 
     def _launch(self, member: _Member) -> Process:
         def tell(lines: list[str]) -> None:

@@ -13,7 +13,7 @@ import sys
 import threading
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from celery import bootsteps, signals
@@ -93,35 +93,28 @@ class QueueOrder:
         return self._count[queue] < self._limits.get(queue, sys.maxsize)
 
     def _count_tokens(self) -> None:
-        qos = self._channel.qos
-        append, ack, reject = qos.append, qos.ack, qos.reject
+        """Keep the tokens that are held in this process's memory alone.
 
-        def counted_append(message: Any, tag: str) -> None:
+        kombu also writes each into Redis until it is acknowledged, to put it back an hour after its worker
+        died. The store knows what is queued, so tokens need no rescue, and what is not written cannot be
+        refused by a Redis whose memory is full, hang with it, or stay behind.
+        """
+        qos = self._channel.qos
+
+        def append(message: Any, tag: str) -> None:
+            virtual.QoS.append(qos, message, tag)
             queue = message.delivery_info["routing_key"]
-            append(message, tag)
             self._held[tag] = queue
             self._count[queue] += 1
 
-        def settled(tag: str, tell_broker: Callable[[], None]) -> None:
-            # After a reconnect the tasks that still run acknowledge on the channel of old, which is closed:
-            # kombu would raise what nobody catches, and the worker would end. And where the broker hangs
-            # kombu would count the token as held for ever. A token that comes again does no harm.
-            try:
-                if not self._channel.closed:
-                    tell_broker()
-            except (*self._channel.connection_errors, *self._channel.connection.channel_errors) as error:
-                logger.warning("a token was not acknowledged: %s", type(error).__name__)
-                virtual.QoS.ack(qos, tag)
-            finally:
-                self._release(tag)
+        def ack(tag: str) -> None:
+            virtual.QoS.ack(qos, tag)
+            self._release(tag)
 
-        def counted_ack(tag: str) -> None:
-            settled(tag, lambda: ack(tag))
+        def reject(tag: str, requeue: bool = False) -> None:  # noqa: ARG001, FBT001, FBT002 - kombu's signature
+            ack(tag)
 
-        def counted_reject(tag: str, requeue: bool = False) -> None:  # noqa: FBT001, FBT002 - kombu's signature
-            settled(tag, lambda: reject(tag, requeue=requeue))
-
-        qos.append, qos.ack, qos.reject = counted_append, counted_ack, counted_reject
+        qos.append, qos.ack, qos.reject = append, ack, reject
 
     def _release(self, tag: str) -> None:
         queue = self._held.pop(tag, None)

@@ -101,6 +101,7 @@ class Server:
 
     def back(self) -> None:
         """Start it again on its data."""
+        self.valkey.kill()  # it may have ended by itself
         self.valkey.start()
 
 

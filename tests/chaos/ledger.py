@@ -55,6 +55,11 @@ class Ledger:
             self.entries[message_id] = entry
             return entry
 
+    def add(self, message_id: str, content: str, priority: int) -> None:
+        """An entry for a message that was accepted under an id of tq's own making."""
+        with self._lock:
+            self.entries[message_id] = Entry(message_id, content, priority, acknowledged=time.time())
+
     def acknowledge(self, message_id: str) -> None:
         """A 2xx came."""
         with self._lock:

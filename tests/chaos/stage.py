@@ -34,7 +34,7 @@ DEFAULT_KEY: Final = "sk-canary-default-5d20"
 _SECRETS: Final = pattern(OWN_KEY, DEFAULT_KEY)
 #: Keys of tq without a TTL once all messages have ended; what Celery and kombu keep besides.
 _LASTING: Final = re.compile(
-    r"tq:(status:\w+|ended|workers|workers:seen|alive|changes|seq|claims|ageing|reaper)|_kombu\..*|unacked_mutex"
+    r"tq:(status:\w+|ended|workers|workers:seen|alive|changes|seq|claims|ageing|reaper)|_kombu\..*"
 )
 _BATCH: Final = 500
 #: How many messages are looked at one by one through the API at the end; the others in the store.
@@ -52,7 +52,7 @@ class Stage:
         kind: ``embedded``, or ``redis`` for a redis-server of the test's own.
         rng: the source of all chance of this scenario.
         settings: environment variables of the stack.
-        server: with ``redis``, another server than Debian's redis-server.
+        server: instead of the embedded Valkey, or of Debian's redis-server on TCP.
         patience: seconds in which all must have ended after the block.
     """
 
@@ -98,8 +98,8 @@ class Stage:
         enter(self.provider)
         where: dict[str, str] = {}
         server = None
-        if self.kind == "redis":
-            (self.folder / "redis").mkdir()
+        if self.kind == "redis" or self._server:
+            (self.folder / "redis").mkdir(exist_ok=True)
             options: dict[str, Any] = {"password": PASSWORD, "port": free_port(), "binary": Valkey.redis_server()}
             server = Server(enter(self._server or Valkey(self.folder / "redis", **options)))
             where = {"TQ_REDIS_URL": server.url}
@@ -126,12 +126,16 @@ class Stage:
         return self.stack.http(event_hooks={"response": [self._look]}, **options)
 
     def _look(self, answer: httpx.Response) -> None:
-        answer.read()
-        self.answers[answer.status_code] += 1
-        if _SECRETS.search(answer.content) or _SECRETS.search(str(answer.headers).encode()):
-            self.leaks.append(f"{answer.request.method} {answer.request.url} answered with a key")
-        if answer.status_code in {500, 501, 502}:
-            self.leaks.append(f"{answer.request.method} {answer.request.url}: {answer.status_code} {answer.text[:300]}")
+        asked = f"{answer.request.method} {answer.request.url}"
+        self.examine(asked, answer.status_code, str(answer.headers).encode() + answer.read())
+
+    def examine(self, asked: str, status: int, answer: bytes) -> None:
+        """Count an answer, headers and body, of the API; it must hold no key, and be no defect."""
+        self.answers[status] += 1
+        if _SECRETS.search(answer):
+            self.leaks.append(f"{asked} answered with a key")
+        if status in {500, 501, 502}:
+            self.leaks.append(f"{asked}: {status} {answer[-300:]!r}")
 
     @contextmanager
     def local(self) -> Iterator[LocalClient]:
@@ -140,16 +144,28 @@ class Stage:
         with LocalClient(Settings(data_dir=self.stack.data, redis_url=url)) as client:
             yield client
 
-    @contextmanager
-    def worker(self, argv: Sequence[str] = (), **settings: str) -> Iterator[Process]:
-        """One more `tq worker`, beside the one of the stack; killed at the end if it still lives."""
+    def start_worker(self, argv: Sequence[str] = (), **settings: str) -> Process:
+        """Start one more `tq worker`, beside the one of the stack; a context manager that kills it."""
         self._workers += 1
         log = self.folder / f"worker-{self._workers}.log"
-        environment = self.stack.environment | settings
-        with Process([*argv, *TQ, "worker"], log=log, env=environment, cwd=self.folder) as process:
-            wait_until(lambda: "ready" in process.output or process.popen.poll() is not None, "a worker is ready", 60)
+        return Process([*argv, *TQ, "worker"], log=log, env=self.stack.environment | settings, cwd=self.folder)
+
+    @contextmanager
+    def worker(self, argv: Sequence[str] = (), **settings: str) -> Iterator[Process]:
+        """One more `tq worker`, ready; killed at the end if it still lives."""
+        with self.start_worker(argv, **settings) as process:
+            wait_until(lambda: self._lists(process.pid) or process.popen.poll() is not None, "a worker is ready", 60)
             assert process.popen.poll() is None, process.output
             yield process
+
+    def _lists(self, pid: int) -> bool:
+        """Whether a process is among the live workers."""
+        try:
+            with self.broker.client(decode_responses=True) as client:
+                names: Any = client.zrange("tq:workers:seen", 0, -1)
+        except UNAVAILABLE:
+            return False
+        return any(name.split(":")[-2] == str(pid) for name in names)
 
     # -- submitting --------------------------------------------------------------------------------
 
@@ -184,9 +200,9 @@ class Stage:
         return [entry.message_id for entry in entries]
 
     @contextmanager
-    def load(self, per_second: float, *, fault: str = "", again: bool = True) -> Iterator[Load]:
+    def load(self, per_second: float, *, fault: str = "", words: str = "", again: bool = True) -> Iterator[Load]:
         """Submit one message after the other in the background, until the block ends."""
-        load = Load(self, per_second, fault=fault, again=again)
+        load = Load(self, per_second, fault=fault, words=words, again=again)
         load.start()
         try:
             yield load
@@ -215,6 +231,11 @@ class Stage:
     def count(self, status: str, ids: Sequence[str] | None = None) -> int:
         """How many messages have a status."""
         return sum(each == status for each in self.statuses(ids).values())
+
+    def calls(self) -> Counter[str]:
+        """How often the provider was called for each message, by id."""
+        ids = {entry.content: entry.message_id for entry in list(self.ledger.entries.values())}
+        return Counter(ids[content] for content in self.provider.contents() if content in ids)
 
     def wait_ended(self, ids: Sequence[str] | None = None, timeout: float | None = None) -> float:
         """Wait until all have ended; returns the seconds it took."""
@@ -369,12 +390,13 @@ class Load(threading.Thread):
         slowest: seconds of the slowest answer.
     """
 
-    def __init__(self, stage: Stage, per_second: float, *, fault: str, again: bool) -> None:
+    def __init__(self, stage: Stage, per_second: float, *, fault: str, words: str, again: bool) -> None:
         super().__init__(daemon=True, name="load")
         self._stage = stage
         self._pause = 1 / per_second
         self._rng = random.Random(stage.rng.random())
         self._fault = fault
+        self._words = words
         self._again = again
         self._stopped = threading.Event()
         self._error: BaseException | None = None
@@ -386,7 +408,7 @@ class Load(threading.Thread):
         """Submit until stopped."""
         try:
             while not self._stopped.is_set():
-                entry = self._stage.ledger.new(self._rng.randrange(11), self._fault)
+                entry = self._stage.ledger.new(self._rng.randrange(11), self._fault, self._words)
                 while not self._submit(entry) and self._again and not self._stopped.wait(0.2):
                     pass
                 self._stopped.wait(self._pause)

@@ -11,7 +11,8 @@ import os
 import random
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -104,7 +105,15 @@ def stage(
     number, title = _scenario(request).args[:2]
     print(f"scenario {number} on {store}, seed {os.environ[_SEED]}")  # noqa: T201 - shown with a failure
 
-    def make(*, server: Valkey | None = None, patience: float = 120, **settings: str) -> Stage:
+    def make(
+        *,
+        server: Valkey | None = None,
+        patience: float = 120,
+        prepare: Callable[[Path], None] | None = None,
+        **settings: str,
+    ) -> Stage:
+        if prepare is not None:
+            prepare(folder)
         made.append(Stage(folder, store, rng, settings, server=server, patience=patience))
         return made[-1]
 
@@ -129,25 +138,25 @@ def _scenario(request: pytest.FixtureRequest) -> pytest.Mark:
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """The table: number, title, store, result, figures."""
-    rows: dict[tuple[int, str], list[str]] = {}
+    rows: dict[tuple[int, str, str], list[str]] = {}
     for result in ("passed", "failed", "error", "skipped", ""):  # "": setups and teardowns that went well
         for report in terminalreporter.stats.get(result, []):
             properties = dict(getattr(report, "user_properties", ()))
             if "chaos" not in properties:
                 continue
             number, title, store = properties["chaos"]
-            row = rows.setdefault((number, store), [title, "passed", ""])
+            row = rows.setdefault((number, title, store), ["passed", ""])
             if result in {"failed", "error", "skipped"}:
-                row[1] = "skipped" if result == "skipped" else "FAILED"
+                row[0] = "skipped" if result == "skipped" else "FAILED"
             if "figures" in properties:
-                row[2] = " · ".join(f"{name} {value}" for name, value in properties["figures"].items())
+                row[1] = " · ".join(f"{name} {value}" for name, value in properties["figures"].items())
     if not rows:
         return
     write = terminalreporter.write_line
     terminalreporter.section(f"chaos, seed {os.environ[_SEED]}")
-    for (number, store), (title, result, figures) in sorted(rows.items()):
+    for (number, title, store), (result, figures) in sorted(rows.items()):
         write(f"{number:>2} {title} · {store} · {result}")
         write(f"     {figures}")
-    failed = sum(row[1] == "FAILED" for row in rows.values())
-    numbers = len({number for number, _ in rows})
+    failed = sum(result == "FAILED" for result, _ in rows.values())
+    numbers = len({number for number, _, _ in rows})
     write(f"{numbers} scenarios, {len(rows)} runs, {failed} failed; seed {os.environ[_SEED]}")

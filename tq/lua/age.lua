@@ -2,6 +2,7 @@
 -- of one extra token for every 20 claims.
 -- ARGV: longest wait in ms, share of the claims (0.05), most at once
 -- -> ids, longest wait first
+even_when_full()
 local function number(field) return tonumber(redis.call('HGET', P .. 'ageing', field) or '0') end
 local claims = tonumber(redis.call('GET', P .. 'claims') or '0')
 local credit = math.min(number('credit') + (claims - number('claims')) * tonumber(ARGV[2]), tonumber(ARGV[3]))

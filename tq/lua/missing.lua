@@ -2,6 +2,7 @@
 -- ARGV: index (a priority, or the quarantine), offset, page, grace in ms, id at the list's tail or ''
 --       ('' = the list is empty)
 -- -> {number scanned, id, queue, priority, ...}
+even_when_full()
 local index, offset, page, grace, tail = P .. 'queued:' .. ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]),
   tonumber(ARGV[4]), ARGV[5]
 -- When a message's token was last published: later than its entry into the queue if it was repeated.

@@ -95,3 +95,17 @@ local function move(id, m, to, options)
   record_change(id, m, options and options.info)
   return true
 end
+
+-- A new life for a message that has ended: a new budget of retries, out of quarantine. False when it had a key of
+-- its own and is not given one again: it must not run on somebody else's.
+local function revive(id, m, sealed)
+  local key = message_key(id)
+  if sealed == '' and redis.call('HEXISTS', key, 'own_key') == 1 then return false end
+  redis.call('HDEL', key, 'retries', 'crashes', 'queue', 'warnings', 'translation', 'model', 'provider')
+  m.queue = nil
+  if sealed ~= '' then
+    redis.call('SET', P .. 'sealed:' .. id, sealed)
+    redis.call('HSET', key, 'own_key', 1)
+  end
+  return move(id, m, 'queued')
+end

@@ -1,6 +1,6 @@
 -- A program outside moves a message on (POST /messages/{id}/status).
 -- ARGV: id, status, lease in ms, delay in ms, TTL in ms, a word of this request alone, then field, value, ...
--- -> {'ok', status before} | {'illegal', status} | {'gone'}
+-- -> {'ok', status before} | {'illegal', status} | {'missing-key', status} | {'gone'}
 even_when_full()
 local id, to = ARGV[1], ARGV[2]
 local m = load(id)
@@ -9,6 +9,11 @@ local from = m.status
 if repeated(id, ARGV[6]) then return { 'ok', from } end
 if not LEGAL[from][to] then return { 'illegal', from } end
 local key = message_key(id)
+if ENDED[from] then
+  if not revive(id, m, '') then return { 'missing-key', from } end
+  redis.call('HSET', key, 'request', ARGV[6])
+  return { 'ok', from }
+end
 redis.call('HSET', key, 'request', ARGV[6])
 for i = 7, #ARGV, 2 do redis.call('HSET', key, ARGV[i], ARGV[i + 1]) end
 redis.call('HDEL', key, 'owner')

@@ -1,7 +1,7 @@
 -- Record how an attempt ended. Only the owner of the epoch may, and only while the message runs.
 -- ARGV: id, epoch, status to enter, delay in ms (retrying), TTL in ms (ended), info, prompt tokens,
 --       completion tokens, retries spent more by this, then field, value, ...
--- -> 'ok' | 'lost' (someone else's, or not running any more) | 'gone'
+-- -> 'ok' | 'lost' (someone else's, or not running any more, or no run leads there) | 'gone'
 even_when_full()
 local id, epoch, to = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local m = load(id)
@@ -9,7 +9,7 @@ if not m then return 'gone' end
 if m.epoch ~= epoch then return 'lost' end
 -- Asked twice because our first answer was lost on the way: it is applied already.
 if m.status == to and redis.call('HGET', message_key(id), 'settled') == ARGV[2] then return 'ok' end
-if m.status ~= 'running' then return 'lost' end
+if m.status ~= 'running' or not LEGAL.running[to] then return 'lost' end
 local key = message_key(id)
 redis.call('HSET', key, 'settled', epoch)
 redis.call('HDEL', key, 'owner')

@@ -1,6 +1,6 @@
 -- Accept a message, or say which one it repeats.
 -- ARGV: id, fingerprint, idempotency digest or '', priority, body, languages, sealed key or '', max queued
--- -> {'new' | 'same' | 'idempotency-conflict' | 'duplicate', id, now} | {'full', queued, now}
+-- -> {'new' | 'same' | 'idempotency-conflict' | 'duplicate', id, now} | {'full', queued, now} | an OOM error
 local id, print, idempotency, priority, body, languages, sealed = unpack(ARGV)
 if idempotency ~= '' then
   local known = redis.call('GET', P .. 'idempotency:' .. idempotency)
@@ -15,6 +15,18 @@ local known_print = redis.call('HGET', message_key(id), 'print')
 if known_print then return { known_print == print and 'same' or 'duplicate', id, now } end
 local queued = redis.call('ZCARD', status_key('queued'))
 if queued >= tonumber(ARGV[8]) then return { 'full', tostring(queued), now } end
+
+-- What was accepted needs some memory on its way, and workers need some to start: a part is kept for them.
+-- How much is left is asked for five times a second at most; without the right to ask, Redis itself refuses.
+local full = redis.call('GET', P .. 'full')
+if not full then
+  local memory = redis.pcall('INFO', 'memory')
+  memory = type(memory) == 'string' and memory or ''
+  local used, most = tonumber(memory:match('used_memory:(%d+)')), tonumber(memory:match('maxmemory:(%d+)'))
+  full = used and most and most > 0 and used > most - math.min(most / 10, 67108864) and '1' or '0'
+  redis.call('SET', P .. 'full', full, 'PX', 200)
+end
+if full == '1' then return redis.error_reply("OOM too little is left below 'maxmemory'") end
 
 -- The first write decides whether a full server refuses the script: this one must be refused.
 local seq = redis.call('INCR', P .. 'seq')

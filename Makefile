@@ -10,7 +10,7 @@ TEST_PROCESSES ?= 4
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help up test unit check format lint types imports clean
+.PHONY: help up test unit chaos chaos-ci check format lint types imports audit secrets clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -24,7 +24,17 @@ test: $(VENV)/.test  ## run the whole test suite
 unit: $(VENV)/.test  ## run the fast tests only
 	@$(BIN)/python -m pytest tests/unit
 
-check: format lint types imports  ## format, lint, types, import rules, tests: what CI runs
+# Several scenarios at a time, each where there is room: most wait for what a fault brings about.
+CHAOS = $(BIN)/python -m pytest tests/chaos -q -n $(CHAOS_PROCESSES) --dist load --maxschedchunk 1 --show-capture=no --tb=short
+CHAOS_PROCESSES ?= 3
+
+chaos: $(VENV)/.test  ## torture it: all scenarios, tens of minutes; SEED=… repeats a run, ONLY=1,17 chooses
+	@$(CHAOS) $(if $(SEED),--chaos-seed $(SEED)) $(if $(ONLY),--chaos-only $(ONLY))
+
+chaos-ci: $(VENV)/.test  ## the part of it that CI runs, with a fixed seed
+	@$(CHAOS) --chaos-subset --chaos-seed $(or $(SEED),1)
+
+check: format lint types imports secrets audit  ## format, lint, types, import rules, secrets, audit, tests: what CI runs
 	@$(MAKE) --no-print-directory test
 
 format: $(VENV)/.dev
@@ -38,6 +48,15 @@ types: $(VENV)/.dev
 
 imports: $(VENV)/.dev
 	@$(BIN)/lint-imports --no-cache
+
+# Of what git has or would take, only files that exist are named. A key that is found is not tried out anywhere.
+secrets: $(VENV)/.dev  ## look for secrets in the files of the repository
+	@git rev-parse --is-inside-work-tree >/dev/null 2>&1 || { echo "secrets: skipped: this is no git repository"; exit 0; }; \
+	git grep --untracked -lz '' | xargs -0 $(BIN)/kingfisher scan --quiet --redact --no-validate --no-update-check \
+		--rule-cache-dir $(VENV)/.kingfisher && echo "secrets: none found"
+
+audit: $(VENV)/.dev  ## ask OSV about vulnerabilities of what is installed
+	@$(BIN)/python .ci/audit.py
 
 clean:  ## remove what make has made
 	rm -rf .venv* .pytest_cache .mypy_cache .ruff_cache

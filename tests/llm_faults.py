@@ -12,16 +12,21 @@ succeeds. Several markers follow one another. Calls are counted by content. The 
     cut                         FIN in the middle      length, filter, no-finish, tools   that finish_reason
     refusal  empty  null  echo  nul  surrogate  think  think-open  fence  quotes          what the model says
     garbage  bad-json  list  no-choices  empty-choices  odd-choices  embedded              200, but no completion
+    deep  digits                JSON that nests too deep, with a number that is too long
+    huge=M, huge-503=M          the right answer after M (500) MiB of white space;  bomb=M: the same, compressed
+    redirect-307=PORT           that 3xx status, with a Location on that port of 127.0.0.1 (redirect-307=path: here)
 """
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from email.utils import formatdate
-from typing import Any, NamedTuple
+from itertools import chain, repeat
+from typing import Any, Final, NamedTuple
 
 MARKER = re.compile(r"@@fault:([\w=.-]+)@@")
 _FAULT = re.compile(r"(?P<name>[a-z0-9-]+?)(?:=(?P<value>[\w.-]+?))?(?:x(?P<times>\d+))?")
@@ -112,19 +117,46 @@ def status_answer(fault: Fault, key: str) -> tuple[int, Any, dict[str, str]] | N
     """Status, JSON body and headers of a fault that is an error status; None for the others."""
     if fault.name == "quota":
         return 429, error_body("You exceeded your current quota", "insufficient_quota", "insufficient_quota"), {}
-    match = re.fullmatch(r"([345]\d\d)(-date|-ms)?", fault.name)
+    match = re.fullmatch(r"(redirect-)?([345]\d\d)(-date|-ms)?", fault.name)
     if match is None:
         return None
-    status, headers = int(match[1]), {}
-    if match[2] == "-date":
+    status, headers = int(match[2]), {}
+    if match[1]:
+        origin = "" if fault.value == "path" else f"http://127.0.0.1:{fault.value}"
+        headers["Location"] = f"{origin}/v1/chat/completions"
+    elif match[3] == "-date":
         headers["Retry-After"] = formatdate(time.time() + float(fault.value or 1), usegmt=True)
-    elif match[2] == "-ms":
+    elif match[3] == "-ms":
         headers["retry-after-ms"] = fault.value or "1000"
     elif fault.value:
         headers["Retry-After"] = fault.value
     kind = "server_error" if status >= 500 else "invalid_request_error"
     code = {401: "invalid_api_key", 404: "model_not_found", 429: "rate_limit_exceeded"}.get(status, "some_code")
     return status, error_body(f"canary body; incorrect API key provided: {key}", kind, code), headers
+
+
+_RAW: Final[dict[str, bytes]] = {
+    "garbage": b"<html><body>502 Bad Gateway: sk-canary</body></html>",
+    "bad-json": b'{"choices": [{"message": ',
+    "deep": b"[" * 200_000 + b"]" * 200_000,
+    "digits": b'{"choices": ' + b"1" * 100_000 + b"}",
+}
+
+
+def raw_answer(fault: Fault, good: bytes) -> tuple[int, int, Iterable[bytes], str, str] | None:
+    """Status, length, body, Content-Type and Content-Encoding of a fault that is a matter of bytes; else None."""
+    if fault.name in _RAW:
+        body = _RAW[fault.name]
+        return 200, len(body), [body], "text/html" if fault.name == "garbage" else "application/json", "identity"
+    if fault.name not in {"huge", "huge-503", "bomb"}:
+        return None
+    padding, count = b" " * 2**20, int(fault.value or 500)
+    if fault.name != "bomb":
+        status, length = 200 if fault.name == "huge" else 503, count * len(padding) + len(good)
+        return status, length, chain(repeat(padding, count), [good]), "application/json", "identity"
+    gzip = zlib.compressobj(wbits=31)
+    packed = b"".join([*(gzip.compress(part) for part in (*repeat(padding, count), good)), gzip.flush()])
+    return 200, len(packed), [packed], "application/json", "gzip"
 
 
 def error_body(message: str, kind: str, code: str | int | None = None) -> dict[str, Any]:

@@ -9,7 +9,6 @@ It answers with gold pairs (source -> translation), and for texts that it does n
 
 In a process of its own (it prints its base URL): ``python tests/llm_server.py --port 8100 --po django.po``.
 Any process steers it through ``POST /control`` and reads it through ``GET /control`` (see ``control``).
-
 Faults are chosen by ``mode`` for all calls, or by markers in a text: see ``llm_faults``.
 """
 
@@ -25,14 +24,16 @@ import threading
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
+from email.utils import formatdate
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Self
 
-from llm_faults import MARKER, Call, Fault, completion, error_body, fake_translation, odd_answer, status_answer
+import llm_faults
+from llm_faults import MARKER, Call, Fault, completion, error_body, fake_translation
 
 
 def _stripped(pairs: Mapping[str, str]) -> dict[str, str]:
@@ -45,6 +46,7 @@ class LlmServer:
 
     def __init__(self, pairs: Mapping[str, str] | None = None, *, port: int = 0) -> None:
         self.pairs = _stripped(pairs or {})
+        self.host = "127.0.0.1"  # where it listens; 0.0.0.0 = also for other network namespaces
         self.port = port
         self.inflight = 0
         self._held: list[asyncio.Future[None]] = []
@@ -56,6 +58,7 @@ class LlmServer:
     def reset(self) -> None:
         """Forget all calls and faults; whoever is held stays held."""
         self.calls: list[Call] = []
+        self.accepted = self.streamed = 0  # connections; bytes of raw answers that were taken off our hands
         self.inflight_max = self.inflight
         self.latency = 0.0
         self._mode: Fault | None = None
@@ -107,7 +110,7 @@ class LlmServer:
 
     async def _listen(self) -> None:
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Connection(self), "127.0.0.1", self.port, backlog=4096)
+        self._server = await loop.create_server(lambda: _Connection(self), self.host, self.port, backlog=4096)
         self.port = self._server.sockets[0].getsockname()[1]
 
     def serve(self) -> None:
@@ -241,11 +244,12 @@ class LlmServer:
         source = MARKER.sub("", call.content).strip()
         target = self.pairs.get(source) or fake_translation(source)
         good = completion(call, target)
-        name, value = (fault.name, fault.value) if fault else ("ok", None)
-        if fault is not None and (status := status_answer(fault, call.key)) is not None:
-            connection.send_json(*status)
-            return
+        name, value, _ = fault = fault or Fault("ok", None, None)
         match name:
+            case _ if (status := llm_faults.status_answer(fault, call.key)) is not None:
+                connection.send_json(*status)
+            case _ if (raw := llm_faults.raw_answer(fault, json.dumps(good).encode())) is not None:
+                await connection.stream(*raw)
             case "ok":
                 connection.send_json(200, good)
             case "timeout":
@@ -260,12 +264,8 @@ class LlmServer:
                 await connection.drip(json.dumps(good).encode(), float(value or 1))
             case "reset" | "reset-early" | "disconnect" | "cut":
                 connection.break_off(json.dumps(good).encode(), name)
-            case "garbage":
-                connection.send(200, b"<html><body>502 Bad Gateway: sk-canary</body></html>", "text/html")
-            case "bad-json":
-                connection.send(200, b'{"choices": [{"message": ', "application/json")
             case _:
-                connection.send_json(200, odd_answer(name, call, source, target))
+                connection.send_json(200, llm_faults.odd_answer(name, call, source, target))
 
 
 class _Connection(asyncio.Protocol):
@@ -275,11 +275,20 @@ class _Connection(asyncio.Protocol):
         self._llm = server
         self._buffer = b""
         self._task: asyncio.Task[None] | None = None
+        self._writable = asyncio.Event()
+        self._writable.set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         self._llm.connections.add(self)
+        self._llm.accepted += 1
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
 
     def connection_lost(self, error: Exception | None) -> None:
         del error
@@ -322,6 +331,14 @@ class _Connection(asyncio.Protocol):
     def send(self, status: int, body: bytes, kind: str, headers: Mapping[str, str] | None = None) -> None:
         self._transport.write(_head(status, len(body), kind, headers or {}) + body)
 
+    async def stream(self, status: int, length: int, parts: Iterable[bytes], kind: str, encoding: str) -> None:
+        self._transport.write(_head(status, length, kind, {"Content-Encoding": encoding}))
+        for part in parts:
+            self._transport.write(part)
+            await asyncio.sleep(0)  # the other side may be gone
+            await self._writable.wait()
+            self._llm.streamed += len(part)
+
     async def drip(self, body: bytes, seconds: float) -> None:
         self._transport.write(_head(200, len(body), "application/json", {}))
         for index in range(len(body)):
@@ -345,7 +362,8 @@ def _head(status: int, length: int, kind: str, headers: Mapping[str, str]) -> by
         phrase = HTTPStatus(status).phrase
     except ValueError:
         phrase = "Unknown"
-    lines = [f"HTTP/1.1 {status} {phrase}", f"Content-Type: {kind}", f"Content-Length: {length}"]
+    lines = [f"HTTP/1.1 {status} {phrase}", f"Date: {formatdate(usegmt=True)}"]
+    lines += [f"Content-Type: {kind}", f"Content-Length: {length}"]
     return "\r\n".join([*lines, *(f"{name}: {value}" for name, value in headers.items()), "", ""]).encode()
 
 

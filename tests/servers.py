@@ -53,7 +53,8 @@ class Valkey:
     Args:
         folder: for its data, its socket and its log.
         password: ``requirepass``.
-        port: a TCP port on the loopback besides.
+        port: a TCP port besides.
+        addresses: where that port is opened.
         binary: another server, such as Debian's redis-server.
         appendfsync: the policy of its AOF.
     """
@@ -64,6 +65,7 @@ class Valkey:
         *,
         password: str | None = None,
         port: int = 0,
+        addresses: Sequence[str] = ("127.0.0.1",),
         binary: Path | None = None,
         appendfsync: str = "always",
     ) -> None:
@@ -71,6 +73,7 @@ class Valkey:
         self.socket = folder / "valkey.sock"
         self.password = password
         self.port = port
+        self._addresses = addresses
         self._binary = binary or Path(get_binary_path())
         self._appendfsync = appendfsync
         self._process: subprocess.Popen[bytes] | None = None
@@ -105,7 +108,6 @@ class Valkey:
         """Start on the data that is there, and wait until it answers."""
         options = {
             "--port": str(self.port),
-            "--bind": "127.0.0.1",
             "--unixsocket": str(self.socket),
             "--dir": str(self.folder),
             "--appendonly": "yes",
@@ -117,7 +119,7 @@ class Valkey:
         if self.password:
             options["--requirepass"] = self.password
         self.socket.unlink(missing_ok=True)
-        argv = [str(self._binary), *(part for pair in options.items() for part in pair)]
+        argv = [str(self._binary), "--bind", *self._addresses, *(part for pair in options.items() for part in pair)]
         self._process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_until(self._answers, f"{self._binary.name} answers")
 

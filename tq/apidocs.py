@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import Enum
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +17,8 @@ from pydantic.json_schema import models_json_schema
 
 from tq import problems
 from tq.bodies import Batch, ReportedFailure, Revival, Selection, StatusChange
-from tq.messages import Change, Submission
+from tq.fields import JSON_SCHEMA
+from tq.messages import CURSOR_PATTERN, Change, Submission
 
 _REFERENCE: Final = "#/components/schemas/{model}"
 #: Models that no route declares to FastAPI: bodies are read by hand, problems have a media type of their own.
@@ -39,16 +41,31 @@ _POLICY: Final = (
 )
 
 _REASONS: Final[Mapping[int, str]] = {
-    400: "The body is not JSON, or not UTF-8.",
+    400: "The request is not HTTP as it should be, or its body not JSON in UTF-8.",
     401: "The bearer token is missing or wrong.",
+    403: "A page of another site asks (`Origin`), or other machines could and no token is set.",
     404: "No message has this id.",
+    408: "The request did not arrive in time.",
     409: "The message's state, or what is known under this id or idempotency key, forbids it.",
     413: "The content or the body is too large.",
     415: "The Content-Type is not JSON.",
+    421: "The Host header does not name this API.",
     422: "The request is not valid; `errors` says where.",
     429: "Too many of these at once.",
+    431: "The headers are too large.",
     500: "A defect of tq.",
-    503: "Redis cannot be reached, refuses tq or is full, or the queue is full; nothing was stored.",
+    503: "Redis cannot be reached, refuses tq or is full; the queue is full; or the API is. Nothing was stored.",
+}
+
+#: What every operation may answer besides what its route declares: before the route is reached (``tq.gate``), or
+#: when it fails.
+_EVERYWHERE: Final = (400, 403, 408, 413, 421, 431, 500, 503)
+
+_SECONDS: Final = {"description": "Seconds after which to ask again.", "schema": {"type": "integer", "minimum": 0}}
+_HEADERS: Final[Mapping[int, dict[str, Any]]] = {
+    401: {"WWW-Authenticate": {"required": True, "schema": {"const": "Bearer"}}},
+    429: {"Retry-After": _SECONDS | {"required": True}},
+    503: {"Retry-After": _SECONDS},
 }
 
 Responses = dict[int | str, dict[str, Any]]
@@ -57,7 +74,43 @@ Responses = dict[int | str, dict[str, Any]]
 def failures(*statuses: int) -> Responses:
     """The ``responses`` of a route that may answer these statuses with a problem document."""
     content = {problems.MEDIA_TYPE: {"schema": {"$ref": _REFERENCE.format(model="Problem")}}}
-    return {status: {"description": _REASONS[status], "content": content} for status in statuses}
+    return {
+        status: {"description": _REASONS[status], "content": content}
+        | ({"headers": _HEADERS[status]} if status in _HEADERS else {})
+        for status in statuses
+    }
+
+
+def links(**following: tuple[str, Any]) -> dict[str, Any]:
+    """The ``links`` of an answer that is a message: what can be done with it next.
+
+    Args:
+        following: under a name, the operation's id, and its body or None.
+    """
+    parameters = {"message_id": "$response.body#/message_id"}
+    return {
+        name: {"operationId": operation, "parameters": parameters} | ({} if body is None else {"requestBody": body})
+        for name, (operation, body) in following.items()
+    }
+
+
+def event_stream(model: type[BaseModel], *, name: type[Enum]) -> dict[str, Any]:
+    """The ``content`` of a stream of server-sent events: each has an id, a name and a model as data."""
+    data = {
+        "type": "string",
+        "contentMediaType": "application/json",
+        "contentSchema": {"$ref": _REFERENCE.format(model=model.__name__)},
+    }
+    event = {
+        "type": "object",
+        "required": ["id", "event", "data"],
+        "properties": {
+            "id": {"type": "string", "pattern": CURSOR_PATTERN},
+            "event": {"$ref": _REFERENCE.format(model=name.__name__)},
+            "data": data,
+        },
+    }
+    return {"text/event-stream": {"itemSchema": event}}
 
 
 def body(model: type[BaseModel], *, example: Any, required: bool = True) -> dict[str, Any]:
@@ -112,19 +165,34 @@ class DocumentedApi(FastAPI):
         schemas = components.setdefault("schemas", {})
         _, definitions = models_json_schema([(model, "validation") for model in _MODELS], ref_template=_REFERENCE)
         schemas.update(definitions["$defs"])
+        schemas["JsonValue"] = JSON_SCHEMA
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
         for path, methods in document["paths"].items():
             for operation in methods.values():
+                answers = operation["responses"]
                 # FastAPI declares its own 422 wherever there is a parameter; ours are declared by `failures`.
-                answer = operation["responses"].get("422", {})
-                if "application/json" in answer.get("content", {}):
-                    del operation["responses"]["422"]
+                if "application/json" in answers.get("422", {}).get("content", {}):
+                    del answers["422"]
+                common = failures(*_EVERYWHERE)
                 if self._secured and path not in self._open_paths:
                     operation["security"] = [{"token": []}]
-                    operation["responses"]["401"] = failures(401)[401]
+                    common |= failures(401)
+                for status, answer in common.items():
+                    answers.setdefault(str(status), answer)["content"] |= answer["content"]
+                operation["responses"] = {status: answers[status] for status in sorted(answers)}
+                for parameter in operation.get("parameters", []):
+                    parameter["schema"] = _sendable(parameter["schema"])
         if self._secured:
             components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+
+
+def _sendable(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a parameter without its null: URLs and headers can leave a parameter out, but have no null."""
+    choices: list[dict[str, Any]] = [choice for choice in schema.get("anyOf", []) if choice != {"type": "null"}]
+    if len(choices) != 1:
+        return schema
+    return choices[0] | {name: value for name, value in schema.items() if name != "anyOf"}
 
 
 async def _same(page: HTMLResponse) -> HTMLResponse:

@@ -132,7 +132,7 @@ class Attempts:
             IllegalTransition: the message named is not queued.
         """
         while True:
-            wanted = message_id or await self._queue.store.next_id()
+            wanted = await self._queue.store.next_id() if message_id is None else message_id
             if wanted is None:
                 return None
             message = await self._queue.get(wanted)

@@ -29,7 +29,8 @@ from tq.errors import (
     UnknownMessage,
     Unreachable,
 )
-from tq.messages import Change, Message, Stats, Status, Submission, check_message_id
+from tq.fields import check_message_id
+from tq.messages import Change, Message, Stats, Status, Submission
 from tq.settings import Settings, get_settings, is_loopback, redacted
 
 M = TypeVar("M", bound=BaseModel)

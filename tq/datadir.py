@@ -1,15 +1,26 @@
-"""The data dir: where the embedded data, the logs and the stack file lie, for its owner alone."""
+"""The data dir: where the embedded data, the logs, the key and the stack file lie, for its owner alone.
+
+Directories are 0700 and files 0600, whatever the umask. What tq has left there with laxer modes is tightened; a
+directory that is not tq's alone is refused.
+"""
 
 from __future__ import annotations
 
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
-from tq.errors import StackError
+from tq.errors import StackError, StoreRefused
 from tq.settings import Settings
+
+SECRET_FILE: Final = "secret.key"  # noqa: S105 - the name of the file, not what is in it
+#: The permissions of everybody but the owner.
+_OTHERS: Final = 0o077
+#: Everything that tq makes in it; a name that begins with one of these and a dot is a draft of it.
+_OWN: Final = frozenset({"flower", "logs", SECRET_FILE, "stack.json", "stack.lock", "valkey", "valkey.sock"})
 
 
 def valkey_directory(settings: Settings) -> Path:
@@ -44,23 +55,81 @@ def log_path(settings: Settings, name: str) -> Path:
 
 
 def prepare(settings: Settings) -> None:
-    """Make all of its directories, 0700.
+    """Make all of its directories, and see that nobody else can look into them.
 
     Raises:
-        StackError: one cannot be made, or belongs to another user.
+        StackError: one cannot be made, or is not tq's alone.
     """
-    directories = [settings.data_dir, settings.data_dir / "logs", flower_directory(settings)]
+    directories = [settings.data_dir / "logs", flower_directory(settings)]
     if settings.embedded:
         directories += [valkey_directory(settings), settings.socket_path.parent]
     with usable(settings):
+        make_private(settings.data_dir)
         for directory in directories:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            status = directory.lstat()
-            # In a shared temporary directory somebody else may have been first.
-            if status.st_uid != os.getuid() or not stat.S_ISDIR(directory.stat().st_mode):
-                raise PermissionError(0, "it belongs to another user", str(directory))
-            if status.st_mode & 0o077:
-                directory.chmod(0o700)
+            _make_own(directory)
+            _close(directory)
+        for path in _files(settings):
+            with suppress(FileNotFoundError):  # never made, or replaced just now by the stack that runs
+                if not path.is_symlink():
+                    _close(path)
+
+
+def make_private(directory: Path) -> None:
+    """Make the data dir, and the directories above it that are missing, 0700; or tighten the one that is there.
+
+    Raises:
+        OSError: it cannot be made; it belongs to another user; or others may enter it, and it holds what is not
+            tq's: it was made for something else then, such as ``/tmp`` or a home.
+    """
+    _make_own(directory)
+    if directory.stat().st_mode & _OTHERS and not all(_is_own(path.name) for path in directory.iterdir()):
+        raise PermissionError(0, "others may enter it, and it holds files that are not tq's", str(directory))
+    _close(directory)
+
+
+def _make_own(directory: Path) -> None:
+    for missing in [each for each in reversed(directory.parents) if not each.exists()]:
+        missing.mkdir(mode=0o700, exist_ok=True)
+    directory.mkdir(mode=0o700, exist_ok=True)
+    # In a shared temporary directory somebody else may have been first, with a directory or a link to one.
+    if {directory.stat().st_uid, directory.lstat().st_uid} != {os.geteuid()}:
+        raise PermissionError(0, "it belongs to another user", str(directory))
+
+
+def _close(path: Path) -> None:
+    mode = path.stat().st_mode
+    if mode & _OTHERS:
+        path.chmod(0o700 if stat.S_ISDIR(mode) else 0o600)
+
+
+def _files(settings: Settings) -> Iterator[Path]:
+    """What may be there from before, with Valkey's directory of AOF files."""
+    for name in (SECRET_FILE, "stack.json", "stack.lock"):
+        yield settings.data_dir / name
+    for directory in (settings.data_dir / "logs", valkey_directory(settings)):
+        yield from directory.rglob("*")
+
+
+def _is_own(name: str) -> bool:
+    return name in _OWN or any(name.lstrip(".").startswith(f"{own}.") for own in _OWN)
+
+
+def require_own_socket(settings: Settings) -> None:
+    """See that it is this user's Valkey that answers where the embedded one does.
+
+    Raises:
+        StoreRefused: the socket has its place in the system's temporary directory (see ``Settings.socket_path``),
+            and somebody else has made that.
+    """
+    place = settings.socket_path.parent
+    if settings.embedded and place != settings.data_dir:
+        with suppress(FileNotFoundError):
+            if place.lstat().st_uid != os.geteuid():
+                raise StoreRefused(
+                    "the embedded Valkey's socket is not to be trusted",
+                    why=f"{place} belongs to another user",
+                    fix="set TQ_DATA_DIR to a shorter path, so that the socket lies in it",
+                )
 
 
 @contextmanager
@@ -76,5 +145,5 @@ def usable(settings: Settings) -> Iterator[None]:
         raise StackError(
             f"the data dir {tilde(settings.data_dir)} is not usable",
             why=f"{error.filename}: {error.strerror}" if error.filename else str(error),
-            fix="set TQ_DATA_DIR to a directory of yours",
+            fix="set TQ_DATA_DIR to a directory of yours, for tq alone (chmod 700)",
         ) from None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,6 +18,7 @@ from tq.options import connect
 from tq.ports import http_url, require_free_port
 from tq.settings import Settings, load_settings, redacted
 from tq.stackfile import find_stack
+from tq.store import open_store
 from tq.terminal import clean, paint, write
 
 _TIMEOUT: Final = 3.0
@@ -65,6 +67,8 @@ def _checks(url: str | None) -> Iterator[Finding]:
         yield _failed(name, error)
     else:
         yield _workers(stats)
+        if remote is None:
+            yield _durability(settings)
     if remote is not None:
         return
     yield _priorities()
@@ -101,6 +105,30 @@ def _workers(stats: Stats) -> Finding:
         detail = f"a worker is of version {', '.join(others)}, this is {__version__}"
         return Finding("worker", detail, "run the same version everywhere", 1)
     return Finding("worker", f"{len(stats.workers)} running, {slots} slots")
+
+
+def _durability(settings: Settings) -> Finding:
+    """Whether Redis keeps what it was given; see docs/reliability.md."""
+
+    async def ask() -> Mapping[str, str]:
+        store = open_store(settings)
+        try:
+            return await store.safeguards()
+        finally:
+            await store.aclose()
+
+    try:
+        info = asyncio.run(ask())
+    except TqError as error:
+        return _failed("durable", error)
+    policy = info.get("maxmemory_policy", "noeviction")
+    if info.get("maxmemory", "0") != "0" and policy != "noeviction":
+        detail = f"Redis throws keys away when its memory is full (maxmemory-policy {policy}): messages get lost"
+        return Finding("durable", detail, "set maxmemory-policy noeviction in its configuration", 1)
+    if info.get("aof_enabled") != "1":
+        detail = "Redis keeps no log on disk (appendonly no): when it ends, messages get lost"
+        return Finding("durable", detail, "set appendonly yes, and appendfsync always to lose nothing at all", 1)
+    return Finding("durable", "Redis logs to disk and evicts nothing")
 
 
 def _priorities() -> Finding:
@@ -161,10 +189,17 @@ def _provider(settings: Settings) -> Finding:
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeEncodeError) as error:
         detail = f"{redacted(base)} does not answer: {type(error).__name__}"
         return Finding("provider", detail, "start it, or correct OPENAI_BASE_URL", 1)
-    if answer.status_code in {401, 403}:
-        detail = f"{redacted(base)} refuses the key (status {answer.status_code})"
-        return Finding("provider", detail, "correct OPENAI_API_KEY", 1)
-    if answer.status_code >= 500:
-        return Finding("provider", f"{redacted(base)} answers with status {answer.status_code}", "try again later", 1)
-    known = "the key is accepted" if key and answer.is_success else "it answers"
-    return Finding("provider", f"{redacted(base)}: {known}; model {settings.model}")
+    return _provider_answer(redacted(base), answer, settings)
+
+
+def _provider_answer(base: str, answer: httpx.Response, settings: Settings) -> Finding:
+    status = answer.status_code
+    if status in {401, 403}:
+        return Finding("provider", f"{base} refuses the key (status {status})", "correct OPENAI_API_KEY", 1)
+    if answer.is_redirect:
+        detail = f"{base} redirects (status {status}), which is not followed"
+        return Finding("provider", detail, "set OPENAI_BASE_URL to the final address", 1)
+    if status >= 500:
+        return Finding("provider", f"{base} answers with status {status}", "try again later", 1)
+    known = "the key is accepted" if settings.openai_api_key and answer.is_success else "it answers"
+    return Finding("provider", f"{base}: {known}; model {settings.model}")

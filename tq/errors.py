@@ -109,7 +109,7 @@ class InvalidMessage(TqError):
 
 
 class MalformedRequest(TqError):
-    """The body is not JSON, or not UTF-8."""
+    """The body is not JSON, or not UTF-8; or the request is not HTTP."""
 
     type = "malformed-request"
     title = "Malformed request"
@@ -124,6 +124,25 @@ class ContentTooLarge(TqError):
     title = "Content too large"
     http_status = 413
     exit_code = 2
+
+
+class HeadersTooLarge(TqError):
+    """The headers of a request are longer than any that tq wants to see."""
+
+    type = "headers-too-large"
+    title = "Headers too large"
+    http_status = 431
+    exit_code = 2
+
+
+class RequestTimeout(TqError):
+    """The request did not arrive in time."""
+
+    type = "request-timeout"
+    title = "Request timeout"
+    retryable = True
+    http_status = 408
+    exit_code = 5
 
 
 class UnknownMessage(TqError):
@@ -180,6 +199,33 @@ class Unauthorised(TqError):
     exit_code = 4
 
 
+class TokenNotSet(TqError):
+    """The API listens where other machines reach it, and no token keeps them out."""
+
+    type = "token-not-set"
+    title = "No token is set"
+    http_status = 403
+    exit_code = 4
+
+
+class HostRefused(TqError):
+    """The request was sent to a name that is not the API's (DNS rebinding, or a proxy it does not know)."""
+
+    type = "host-not-allowed"
+    title = "Host not allowed"
+    http_status = 421
+    exit_code = 4
+
+
+class OriginRefused(TqError):
+    """A page of another site made a browser send this."""
+
+    type = "origin-not-allowed"
+    title = "Origin not allowed"
+    http_status = 403
+    exit_code = 4
+
+
 # -- what the surroundings did ---------------------------------------------------------------------
 
 
@@ -217,6 +263,16 @@ class QueueFull(TqError):
 
     type = "queue-full"
     title = "Queue full"
+    retryable = True
+    http_status = 503
+    exit_code = 5
+
+
+class Overloaded(TqError):
+    """The API has as many connections, or as much in memory, as it may; nothing was accepted."""
+
+    type = "overloaded"
+    title = "Overloaded"
     retryable = True
     http_status = 503
     exit_code = 5

@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    JsonValue,
-    SecretStr,
-    ValidationError,
-    field_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from tq.errors import FieldError, InvalidMessage, WaitTimeout
-from tq.languages import check_language
+from tq.fields import ID_PATTERN, ApiKey, MessageId, Metadata, ModelName, SomeText, Whole
 
 # -- states ----------------------------------------------------------------------------------------
 
@@ -94,62 +84,10 @@ def get_queue_for_priority(priority: int) -> str:
 
 # -- what is submitted -----------------------------------------------------------------------------
 
-ID_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9._~:@+=-]{0,127}"
-_ID: Final = re.compile(ID_PATTERN, re.ASCII)
-#: Words that stand where an id would in the API's paths.
-_RESERVED_IDS: Final = frozenset({"next", "process", "batch"})
-#: A NUL as JSON writes it, and not a backslash that stands before the letters u0000.
-_ESCAPED_NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
-_MAX_METADATA_KEYS: Final = 64
-_MAX_METADATA_BYTES: Final = 16 * 1024
-
-
-def check_message_id(value: str) -> str:
-    """An id of 1 to 128 characters that is safe in a URL, a Redis key and a log line.
-
-    Raises:
-        ValueError: it is not.
-    """
-    if not _ID.fullmatch(value):
-        raise ValueError("an id has 1 to 128 characters: letters, digits, and . _ ~ : @ + = - after the first")
-    if value in _RESERVED_IDS:
-        raise ValueError(f"{value!r} is a word of the API's paths")
-    return value
-
-
-def check_text(value: str) -> str:
-    """Text that every part of tq can carry: Unicode without NUL.
-
-    Raises:
-        ValueError: it is not.
-    """
-    if "\x00" in value:
-        raise ValueError("must not contain NUL characters")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise ValueError("must not contain lone surrogates; it is not valid Unicode text") from None
-    return value
-
-
-def _check_line(value: str) -> str:
-    if any(ord(char) < 32 or ord(char) == 127 for char in value):
-        raise ValueError("must not contain control characters")
-    return check_text(value)
-
-
-def _check_key(value: SecretStr) -> SecretStr:
-    key = value.get_secret_value()
-    if not 1 <= len(key) <= 512 or not all("!" <= char <= "~" for char in key):
-        raise ValueError("must be 1 to 512 printable ASCII characters without spaces")
-    return value
-
-
-Text = Annotated[str, AfterValidator(check_text)]
-Line = Annotated[str, AfterValidator(_check_line), Field(min_length=1, max_length=200)]
-ApiKey = Annotated[
-    SecretStr, AfterValidator(_check_key), Field(json_schema_extra={"maxLength": 512, "pattern": "^[!-~]+$"})
-]
+#: Errors that are named one by one; a body of nothing but unknown fields has hundreds of thousands.
+_MAX_ERRORS: Final = 50
+#: Characters of an unknown field's name that are repeated.
+_MAX_NAME: Final = 100
 
 
 class Submission(BaseModel):
@@ -157,63 +95,17 @@ class Submission(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
 
-    content: Text = Field(
-        description="The text to translate: not empty, at most TQ_MAX_CONTENT bytes of UTF-8.",
-        json_schema_extra={"pattern": r"\S"},
-    )
-    model_name: Line | None = Field(default=None, description="The model; TQ_MODEL when absent.")
+    content: SomeText = Field(description="The text to translate: at most TQ_MAX_CONTENT bytes of UTF-8.")
+    model_name: ModelName | None = Field(default=None, description="The model; TQ_MODEL when absent.")
     api_key: ApiKey | None = Field(
         None, description="A key for this message alone; stored sealed, deleted when the message ends, never shown."
     )
-    priority: int = Field(default=0, ge=MIN_PRIORITY, le=MAX_PRIORITY, description="10 is the most urgent.")
-    metadata: dict[str, JsonValue] = Field(
+    priority: Whole = Field(default=0, ge=MIN_PRIORITY, le=MAX_PRIORITY, description="10 is the most urgent.")
+    metadata: Metadata = Field(
         default_factory=dict,
         description="source_language, target_language (BCP 47), domain, and up to 64 keys of your own (16 KiB in all).",
     )
-    message_id: str | None = Field(
-        default=None,
-        description="Your own id; made for you when absent.",
-        json_schema_extra={"pattern": f"^{ID_PATTERN}$"},
-    )
-
-    @field_validator("content")
-    @classmethod
-    def _not_blank(cls, value: str) -> str:
-        if not value.strip():
-            raise ValueError("must not be empty or only white space: there is nothing to translate")
-        return value
-
-    @field_validator("message_id")
-    @classmethod
-    def _valid_id(cls, value: str | None) -> str | None:
-        return None if value is None else check_message_id(value)
-
-    @field_validator("metadata")
-    @classmethod
-    def _valid_metadata(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
-        if len(value) > _MAX_METADATA_KEYS:
-            raise ValueError(f"must not have more than {_MAX_METADATA_KEYS} keys")
-        for name in ("source_language", "target_language"):
-            tag = value.get(name)
-            if tag is not None:
-                if not isinstance(tag, str):
-                    raise ValueError(f"{name} must be a string")
-                try:
-                    check_language(tag)
-                except ValueError as error:
-                    raise ValueError(f"{name}: {error}") from None
-        domain = value.get("domain")
-        if domain is not None:
-            if not isinstance(domain, str) or len(domain) > 200:
-                raise ValueError("domain must be a string of at most 200 characters")
-            _check_line(domain)
-        try:
-            text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-        except (ValueError, RecursionError):
-            raise ValueError("must be plain JSON, without NaN or infinities") from None
-        if len(check_text(text).encode()) > _MAX_METADATA_BYTES or _ESCAPED_NUL.search(text):
-            raise ValueError(f"must not be larger than {_MAX_METADATA_BYTES} bytes of JSON, or contain NUL characters")
-        return value
+    message_id: MessageId | None = Field(default=None, description="Your own id; made for you when absent.")
 
     @property
     def queue(self) -> str:
@@ -244,15 +136,27 @@ def parse_submission(data: object) -> Submission:
         raise invalid_message(error) from None
 
 
-def invalid_message(error: ValidationError) -> InvalidMessage:
+def invalid_message(
+    error: ValidationError,
+    what: str = "the message is not valid",
+    fix: str = "correct the named fields and submit again; nothing was stored",
+) -> InvalidMessage:
     """A pydantic error as ours, without the refused values."""
-    errors = [field_error(item["loc"], item["msg"]) for item in error.errors(include_input=False, include_url=False)]
+    errors = _field_errors(error)
     return InvalidMessage(
-        "the message is not valid",
+        what,
         why="; ".join(f"{item['field']}: {item['message']}" if item["field"] else item["message"] for item in errors),
-        fix="correct the named fields and submit again; nothing was stored",
+        fix=fix,
         errors=errors,
     )
+
+
+def _field_errors(error: ValidationError) -> list[FieldError]:
+    """A pydantic error as one entry for each thing that is wrong, or as one for all of too many."""
+    count = error.error_count()
+    if count > _MAX_ERRORS:
+        return [{"field": "", "message": f"{count} things are wrong with it: too many to be named"}]
+    return [field_error(item["loc"], item["msg"]) for item in error.errors(include_input=False, include_url=False)]
 
 
 def field_error(location: tuple[int | str, ...], message: str) -> FieldError:
@@ -260,12 +164,37 @@ def field_error(location: tuple[int | str, ...], message: str) -> FieldError:
     if message.startswith("Input should be a valid dictionary"):
         message = "must be a JSON object"
     return {
-        "field": ".".join(str(part) for part in location),
+        "field": ".".join(_shortened(str(part)) for part in location),
         "message": message.removeprefix("Value error, ").removeprefix("Assertion failed, "),
     }
 
 
+def _shortened(name: str) -> str:
+    return name if len(name) <= _MAX_NAME else f"{name[:_MAX_NAME]}…"
+
+
 # -- what is answered ------------------------------------------------------------------------------
+# What only the OpenAPI document says (``json_schema_extra``) is not checked when a document is read: that would cost
+# time, and lock an older client out.
+
+
+def _shown(**schema: Any) -> Any:
+    return Field(json_schema_extra=schema)
+
+
+def _set_only(field: str, *statuses: Status) -> JsonValue:
+    """As JSON Schema: the field is set with these statuses, and null with all others."""
+    return {
+        "if": {"properties": {"status": {"enum": [*statuses]}}},
+        "then": {"properties": {field: {"not": {"type": "null"}}}},
+        "else": {"properties": {field: {"type": "null"}}},
+    }
+
+
+_Id = Annotated[str, _shown(pattern=f"^{ID_PATTERN}$")]
+_Priority = Annotated[int, _shown(minimum=MIN_PRIORITY, maximum=MAX_PRIORITY)]
+_QueueName = Annotated[str, _shown(enum=[*QUEUES, QUARANTINE])]
+_Count = Annotated[int, _shown(minimum=0)]
 
 
 class MessageError(BaseModel):
@@ -283,19 +212,29 @@ class Usage(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    prompt_tokens: int
-    completion_tokens: int
+    prompt_tokens: _Count
+    completion_tokens: _Count
 
 
 class Message(BaseModel):
     """The message document. Times are RFC 3339 UTC; ``translation`` is set when completed."""
 
-    model_config = ConfigDict(frozen=True, protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True,
+        protected_namespaces=(),
+        json_schema_extra={
+            "allOf": [
+                _set_only("translation", Status.COMPLETED),
+                _set_only("next_retry_at", Status.RETRYING),
+                _set_only("finished_at", *sorted(TERMINAL)),
+            ]
+        },
+    )
 
-    message_id: str
+    message_id: _Id
     status: Status
-    queue: str
-    priority: int
+    queue: _QueueName
+    priority: _Priority
     content: str
     model_name: str | None
     metadata: dict[str, JsonValue]
@@ -303,7 +242,7 @@ class Message(BaseModel):
     translation: str | None
     error: MessageError | None
     warnings: list[str]
-    attempts: int
+    attempts: _Count
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -326,18 +265,24 @@ class Message(BaseModel):
         return self.model_dump(mode="json")
 
 
+CURSOR_PATTERN: Final = r"^[0-9]{1,18}(-[0-9]{1,18})?$"
+
+
 class Change(BaseModel):
     """One entry of the stream of changes: a message entered a status. Carries no text."""
 
     model_config = ConfigDict(frozen=True)
 
-    cursor: str = Field(description="Position in the stream; pass it as `after` to go on from here.")
+    cursor: str = Field(
+        description="Position in the stream; pass it as `after` to go on from here.",
+        json_schema_extra={"pattern": CURSOR_PATTERN},
+    )
     at: datetime
-    message_id: str
+    message_id: _Id
     status: Status
-    priority: int
+    priority: _Priority
     languages: str
-    attempts: int
+    attempts: _Count
     info: str = Field(default="", description="The error's type, or the model, or the seconds until the retry.")
 
 
@@ -346,9 +291,9 @@ class QueueDepth(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    queue: str
-    priority: int | None
-    queued: int
+    queue: _QueueName
+    priority: _Priority | None
+    queued: _Count
     oldest_wait: float
 
 

@@ -7,10 +7,12 @@ status (``not-found``, ``method-not-allowed``). No problem repeats a refused val
 from __future__ import annotations
 
 import logging
+import re
 import traceback
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
+from urllib.parse import quote
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -30,6 +32,10 @@ TYPE_PREFIX: Final = "urn:tq:problem:"
 #: Seconds after which a caller may try again when we do not know better.
 _RETRY_AFTER: Final = 5
 _MAX_INSTANCE: Final = 256
+#: What may stand in a path as it is, and the sign of what may not (RFC 3986, 3.3).
+_PATH_CHARACTERS: Final = "/!$&'()*+,;=:@-._~%"
+_STRAY_PERCENT: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_CUT_ESCAPE: Final = re.compile(r"%[0-9A-Fa-f]?\Z")
 #: Frames of a defect's traceback that are logged, innermost last.
 _MAX_PLACES: Final = 8
 
@@ -55,11 +61,14 @@ class RefusedField(BaseModel):
 class Problem(BaseModel):
     """An error (RFC 9457)."""
 
-    type: str = Field(description="`urn:tq:problem:` and a stable word for the kind of error.")
+    type: str = Field(
+        description="`urn:tq:problem:` and a stable word for the kind of error.",
+        json_schema_extra={"pattern": f"^{TYPE_PREFIX}[a-z-]+$"},
+    )
     title: str
-    status: int
+    status: int = Field(json_schema_extra={"minimum": 400, "maximum": 599})
     detail: str = Field(description="What happened, and why.")
-    instance: str = Field(description="The path that was asked for.")
+    instance: str = Field(description="The path that was asked for.", json_schema_extra={"format": "uri-reference"})
     fix: str | None = Field(default=None, exclude_if=is_none, description="What mends it.")
     errors: list[RefusedField] | None = Field(
         default=None, exclude_if=is_none, description="What is wrong, field by field."
@@ -100,9 +109,12 @@ def unexpected(error: Exception, instance: str) -> Response:
 
 
 def instance_of(scope: Mapping[str, Any]) -> str:
-    """The path of a request as a URI reference of bounded length, without its query."""
-    path: str = (scope.get("raw_path") or b"").decode("ascii", "replace").partition("?")[0] or scope["path"]
-    return path[:_MAX_INSTANCE]
+    """The path of a request as a URI reference (RFC 3986) of bounded length, without its query."""
+    raw: bytes = (scope.get("raw_path") or b"").partition(b"?")[0] or scope["path"].encode()
+    path = quote(_STRAY_PERCENT.sub(b"%25", raw), safe=_PATH_CHARACTERS)
+    if path.startswith("//"):
+        path = f"/.{path}"  # or its first part would be the name of another host
+    return _CUT_ESCAPE.sub("", path[:_MAX_INSTANCE])
 
 
 def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:

@@ -32,6 +32,7 @@ from tq.errors import (
     TqError,
     UnknownMessage,
 )
+from tq.fields import check_message_id, check_some_text, check_text
 from tq.messages import (
     TRANSITIONS,
     Change,
@@ -39,8 +40,6 @@ from tq.messages import (
     Stats,
     Status,
     Submission,
-    check_message_id,
-    check_text,
     get_queue_for_priority,
     utc,
 )
@@ -273,11 +272,7 @@ class TranslationQueue:
         if answer == "gone":
             raise unknown(message_id)
         if answer == "missing-key":
-            raise MissingKey(
-                f"message {message_id!r} was submitted with an api_key of its own",
-                why="that key was deleted when the message ended",
-                fix="give it again: `api_key` in the request's body, or `tq retry --ask-key`",
-            )
+            raise missing_key(message_id)
         if answer != "ok":
             raise illegal(message_id, Status(answer), Status.QUEUED)
         return await self._wake(message_id)
@@ -293,13 +288,12 @@ class TranslationQueue:
         Raises:
             UnknownMessage: there is none.
             IllegalTransition: the state machine has no such way.
+            MissingKey: queued again, and its own key was deleted when it ended.
             InvalidMessage: completed without a translation, or one with another status.
         """
         fields = _reported(status, translation, error)
         if not _is_id(message_id):
             raise unknown(message_id)
-        if status is Status.QUEUED and (await self.get(message_id)).ended:
-            return await self.retry(message_id)
         outcome, before = await self.store.set_status(
             message_id,
             status,
@@ -309,6 +303,8 @@ class TranslationQueue:
         )
         if outcome == "gone":
             raise unknown(message_id)
+        if outcome == "missing-key":
+            raise missing_key(message_id)
         if outcome == "illegal":
             raise illegal(message_id, Status(before), status)
         if status is Status.QUEUED:
@@ -352,6 +348,15 @@ def unknown(message_id: str) -> UnknownMessage:
     return UnknownMessage(
         f"no message has the id {shown!r}",
         fix="check the id; ended messages are kept for TQ_RESULT_TTL (7 days by default)",
+    )
+
+
+def missing_key(message_id: str) -> MissingKey:
+    """409: said the same for both ways to try a message again."""
+    return MissingKey(
+        f"message {message_id!r} was submitted with an api_key of its own",
+        why="that key was deleted when the message ended",
+        fix="give it again: `api_key` in the body of POST /messages/{id}/retry, or `tq retry --ask-key`",
     )
 
 
@@ -402,7 +407,7 @@ def _new_message(message_id: str, priority: int, body: Mapping[str, Any], create
 
 
 def _reported(status: Status, translation: str | None, error: str | ErrorRecord | None) -> dict[str, str]:
-    if (status is Status.COMPLETED) != bool(translation and translation.strip()):
+    if (status is Status.COMPLETED) != (translation is not None):
         raise InvalidMessage(
             "a translation belongs to the status completed, and to no other",
             errors=[{"field": "translation", "message": "required with completed, not allowed otherwise"}],
@@ -413,8 +418,9 @@ def _reported(status: Status, translation: str | None, error: str | ErrorRecord 
             errors=[{"field": "error", "message": "only allowed with failed or retrying"}],
         )
     try:
-        check_text(translation or "")
-        check_text(error if isinstance(error, str) else json.dumps(error))
+        if translation is not None:
+            check_some_text(translation)
+        check_text(error["type"] + error["message"] if isinstance(error, dict) else error or "")
     except ValueError as problem:
         raise InvalidMessage(f"the translation or the error {problem}") from None
     fields: dict[str, str] = {}

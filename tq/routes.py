@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Header, HTTPException, Query, Request
+from fastapi import APIRouter, Header, HTTPException, Path, Query, Request
 from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel
 
 from tq import __version__, problems
-from tq.apidocs import body, failures
+from tq.apidocs import body, event_stream, failures, links
 from tq.attempts import Attempts
 from tq.bodies import (
     Accepted,
@@ -30,7 +30,8 @@ from tq.bodies import (
 )
 from tq.errors import InvalidMessage, TqError, Unreachable
 from tq.events import MAX_STREAMS, Streams
-from tq.messages import Message, Stats, Status, Submission, parse_submission
+from tq.fields import ID_PATTERN
+from tq.messages import CURSOR_PATTERN, Change, Message, Stats, Status, Submission, parse_submission
 from tq.metrics import MEDIA_TYPE as METRICS_TYPE
 from tq.metrics import exposition
 from tq.providers.pseudo import WARNING as PSEUDO_NOTE
@@ -38,7 +39,7 @@ from tq.queue import TranslationQueue
 
 #: Seconds for Redis and the broker to answer when somebody asks whether they do.
 _PATIENCE: Final = 3.0
-_CURSOR: Final = r"^[0-9]{1,18}(-[0-9]{1,18})?$"
+_Id = Annotated[str, Path(json_schema_extra={"pattern": f"^{ID_PATTERN}$"})]
 
 _EXAMPLE: Final = {
     "content": "Hello",
@@ -46,7 +47,21 @@ _EXAMPLE: Final = {
     "metadata": {"source_language": "en", "target_language": "fr", "domain": "general"},
 }
 
-router = APIRouter(responses=failures(500))
+#: What a message that is queued, and one that a program outside has taken, lead to.
+_QUEUED: Final = links(
+    look=("get_message", None),
+    cancel=("cancel", None),
+    take=("set_status", {"status": "running"}),
+)
+_TAKEN: Final = links(
+    complete=("set_status", {"status": "completed", "translation": "Bonjour"}),
+    fail=("set_status", {"status": "failed", "error": "no luck"}),
+    try_again=("set_status", {"status": "retrying"}),
+    put_back=("set_status", {"status": "queued"}),
+    retry=("retry", None),
+)
+
+router = APIRouter(generate_unique_id_function=lambda route: route.name)
 
 
 def _queue(request: Request) -> TranslationQueue:
@@ -67,8 +82,12 @@ def _answer(model: BaseModel, status: int = 200, headers: dict[str, str] | None 
     status_code=202,
     response_model=Message,
     responses={
-        202: {"description": "Stored.", "headers": {"Location": {"schema": {"type": "string"}}}},
-        **failures(400, 409, 413, 415, 422, 503),
+        202: {
+            "description": "Stored.",
+            "headers": {"Location": {"required": True, "schema": {"type": "string", "format": "uri-reference"}}},
+            "links": _QUEUED,
+        },
+        **failures(409, 415, 422),
     },
     openapi_extra=body(Submission, example=_EXAMPLE),
     tags=["messages"],
@@ -100,7 +119,7 @@ async def submit(
     "/messages/batch",
     status_code=202,
     response_model=BatchResults,
-    responses=failures(400, 413, 415, 422, 503),
+    responses=failures(415, 422),
     openapi_extra=body(Batch, example={"messages": [_EXAMPLE]}),
     tags=["messages"],
 )
@@ -129,7 +148,7 @@ def _parsed(item: object) -> Submission | TqError:
         return error
 
 
-@router.get("/messages", response_model=MessagePage, responses=failures(422, 503), tags=["messages"])
+@router.get("/messages", response_model=MessagePage, responses=failures(422), tags=["messages"])
 async def list_messages(
     request: Request,
     status: Status | None = None,
@@ -146,7 +165,7 @@ async def list_messages(
 @router.get(
     "/messages/next",
     response_model=Message,
-    responses={204: {"description": "Nothing waits."}, **failures(503)},
+    responses={204: {"description": "Nothing waits."}},
     tags=["messages"],
 )
 async def next_message(request: Request) -> Response:
@@ -158,7 +177,7 @@ async def next_message(request: Request) -> Response:
 @router.post(
     "/messages/process",
     response_model=Message,
-    responses={204: {"description": "Nothing waits."}, **failures(400, 404, 409, 413, 415, 422, 503)},
+    responses={204: {"description": "Nothing waits."}, **failures(404, 409, 415, 422)},
     openapi_extra=body(Selection, example={}, required=False),
     tags=["messages"],
 )
@@ -174,8 +193,8 @@ async def process(request: Request) -> Response:
     return Response(status_code=204) if message is None else _answer(message)
 
 
-@router.get("/messages/{message_id}", response_model=Message, responses=failures(404, 503), tags=["messages"])
-async def get_message(request: Request, message_id: str) -> Response:
+@router.get("/messages/{message_id}", response_model=Message, responses=failures(404), tags=["messages"])
+async def get_message(request: Request, message_id: _Id) -> Response:
     """The message document."""
     return _answer(await _queue(request).get(message_id))
 
@@ -183,11 +202,11 @@ async def get_message(request: Request, message_id: str) -> Response:
 @router.post(
     "/messages/{message_id}/status",
     response_model=Message,
-    responses=failures(400, 404, 409, 413, 415, 422, 503),
+    responses={200: {"links": _TAKEN}, **failures(404, 409, 415, 422)},
     openapi_extra=body(StatusChange, example={"status": "completed", "translation": "Bonjour"}),
     tags=["messages"],
 )
-async def set_status(request: Request, message_id: str) -> Response:
+async def set_status(request: Request, message_id: _Id) -> Response:
     """Move a message on, for a program that translates outside of tq's workers.
 
     `running` is kept for TQ_LEASE or TQ_REQUEST_TIMEOUT, whichever is longer; then the message is
@@ -206,10 +225,8 @@ async def set_status(request: Request, message_id: str) -> Response:
     )
 
 
-@router.post(
-    "/messages/{message_id}/cancel", response_model=Message, responses=failures(404, 409, 503), tags=["messages"]
-)
-async def cancel(request: Request, message_id: str) -> Response:
+@router.post("/messages/{message_id}/cancel", response_model=Message, responses=failures(404, 409), tags=["messages"])
+async def cancel(request: Request, message_id: _Id) -> Response:
     """Cancel a message that has not ended. A running attempt is aborted."""
     return _answer(await _queue(request).cancel(message_id))
 
@@ -217,11 +234,11 @@ async def cancel(request: Request, message_id: str) -> Response:
 @router.post(
     "/messages/{message_id}/retry",
     response_model=Message,
-    responses=failures(400, 404, 409, 413, 415, 422, 503),
+    responses=failures(404, 409, 415, 422),
     openapi_extra=body(Revival, example={}, required=False),
     tags=["messages"],
 )
-async def retry(request: Request, message_id: str) -> Response:
+async def retry(request: Request, message_id: _Id) -> Response:
     """Queue a failed or cancelled message again."""
     queue = _queue(request)
     revival = parse(Revival, await read_json(request, most_bytes(queue.settings), optional=True))
@@ -235,9 +252,9 @@ async def retry(request: Request, message_id: str) -> Response:
     responses={
         200: {
             "description": "Server-sent events: the id is a cursor, the event the status entered, the data a Change.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "content": event_stream(Change, name=Status),
         },
-        **failures(422, 429, 503),
+        **failures(422, 429),
     },
     tags=["messages"],
 )
@@ -245,10 +262,11 @@ async def events(
     request: Request,
     status: Annotated[Status | None, Query(description="Only changes to this status.")] = None,
     after: Annotated[
-        str | None, Query(pattern=_CURSOR, description="Go on after this cursor; from now on when absent.")
+        str | None, Query(pattern=CURSOR_PATTERN, description="Go on after this cursor; from now on when absent.")
     ] = None,
     last_event_id: Annotated[
-        str | None, Header(alias="Last-Event-ID", pattern=_CURSOR, description="Wins over `after`: a browser sends it.")
+        str | None,
+        Header(alias="Last-Event-ID", pattern=CURSOR_PATTERN, description="Wins over `after`: a browser sends it."),
     ] = None,
 ) -> Response:
     """The stream of changes, as long as the client listens."""
@@ -265,7 +283,7 @@ async def events(
 # -- the queue and the process ---------------------------------------------------------------------
 
 
-@router.get("/queue/stats", response_model=Stats, responses=failures(503), tags=["queue"])
+@router.get("/queue/stats", response_model=Stats, tags=["queue"])
 async def stats(request: Request) -> Response:
     """Depths, waits, counts, workers and throughput."""
     return _answer(await _queue(request).stats())
@@ -312,7 +330,7 @@ async def ready(request: Request) -> Response:
 
 @router.get(
     "/metrics",
-    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **failures(503)},
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
     response_class=Response,
     tags=["process"],
 )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -19,13 +20,15 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from tq.datadir import SECRET_FILE, make_private
 from tq.errors import InvalidSettings, KeyUnreadable
 from tq.settings import Settings
 
 _VERSION: Final = b"\x01"
 _NONCE_BYTES: Final = 12
 _MIN_SECRET_CHARACTERS: Final = 16
-SECRET_FILE: Final = "secret.key"  # noqa: S105 - the name of the file, not what is in it
+#: Bytes that are read of its file.
+_MAX_SECRET: Final = 64 * 1024
 
 
 class Sealer:
@@ -79,7 +82,7 @@ def load_sealer(settings: Settings) -> Sealer:
     complete, and only once.
 
     Raises:
-        InvalidSettings: the secret is too short, or its file can be neither read nor made.
+        InvalidSettings: the secret is too short, or its file can be neither read nor made, or is not this user's alone.
     """
     if settings.secret_key is not None:
         secret = settings.secret_key.get_secret_value().strip()
@@ -96,16 +99,16 @@ def load_sealer(settings: Settings) -> Sealer:
     except OSError as error:
         raise InvalidSettings(
             "the file that holds tq's secret can be neither read nor made",
-            why=f"{path}: {error.strerror or type(error).__name__}",
-            fix="make TQ_DATA_DIR a directory that this user can write, or set TQ_SECRET_KEY",
+            why=f"{error.filename or path}: {error.strerror or type(error).__name__}",
+            fix="make TQ_DATA_DIR a directory that this user alone can enter (chmod 700), or set TQ_SECRET_KEY",
         ) from error
 
 
 def _secret_of(path: Path) -> bytes:
+    make_private(path.parent)
     if not path.exists():
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write_once(path, secrets.token_urlsafe(32).encode() + b"\n")
-    secret = path.read_bytes().strip()
+    secret = _read_private(path).strip()
     if len(secret) < _MIN_SECRET_CHARACTERS:
         raise InvalidSettings(
             "the file that holds tq's secret is damaged",
@@ -113,6 +116,26 @@ def _secret_of(path: Path) -> bytes:
             fix="restore it, or delete it: keys that were sealed with it are lost then",
         )
     return secret
+
+
+def _read_private(path: Path) -> bytes:
+    """The content of a file of this user's; its mode is tightened to 0600.
+
+    Raises:
+        OSError: it is a link, or no file, or somebody else's, who would know what it seals.
+    """
+    if path.is_symlink():
+        raise PermissionError(0, "it is a symbolic link", str(path))
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
+            raise PermissionError(0, "it is not a file of this user", str(path))
+        if status.st_mode & 0o077:
+            os.fchmod(descriptor, 0o600)
+        return os.read(descriptor, _MAX_SECRET)
+    finally:
+        os.close(descriptor)
 
 
 def _write_once(path: Path, data: bytes) -> None:

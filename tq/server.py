@@ -1,4 +1,4 @@
-"""The HTTP API: who may use its routes, how it begins and ends, and the server that runs it.
+"""The HTTP API: how it begins and ends, and the server that runs it.
 
 ``uvicorn tq.server:app`` works, and ``tq api`` is ``serve``. Every answer that is not a success is a
 problem document (see ``problems``), also for paths that do not exist and for defects of tq.
@@ -7,93 +7,39 @@ problem document (see ``problems``), also for paths that do not exist and for de
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
-import secrets
+import resource
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Any, Final
 
 import uvicorn
-from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tq import __version__, problems
 from tq.apidocs import DocumentedApi
 from tq.attempts import Attempts
-from tq.errors import Unauthorised, Unreachable
+from tq.bodies import most_bytes
 from tq.events import Streams
+from tq.gate import OPEN_PATHS, Gate
+from tq.limits import Limits
 from tq.ports import require_free_port
+from tq.protocol import bounded
 from tq.queue import TranslationQueue
 from tq.reaper import Reaper
 from tq.routes import router
 from tq.settings import Settings, get_settings
 
-logger = logging.getLogger(__name__)
-
-#: What anyone may ask, token or not: that something answers here, and whether it lives.
-OPEN_PATHS: Final = frozenset({"/", "/health"})
 #: Seconds that open requests, and what is left to publish, get when the server stops.
 _GRACE: Final = 5
+#: File descriptors that are not connections of clients: Redis, logs, the process itself.
+_OTHER_FILES: Final = 256
 
 
-class Gate:
-    """Around everything: asks for the token, and answers defects with a problem document.
-
-    Args:
-        app: what is behind it.
-        tokens: of which each opens the API; none = it is open.
-    """
-
-    def __init__(self, app: ASGIApp, tokens: Sequence[str]) -> None:
-        self._app = app
-        self._tokens = [token.encode() for token in tokens]
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102 - ASGI's own
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        if not self._may_enter(scope):
-            refusal = Unauthorised(
-                "this API wants a bearer token", fix="send `Authorization: Bearer …` with a token of TQ_API_TOKEN"
-            )
-            await problems.response(refusal, problems.instance_of(scope))(scope, receive, send)
-            return
-        begun = False
-
-        async def watched(message: Message) -> None:
-            nonlocal begun
-            begun = True
-            await send(message)
-
-        try:
-            await self._app(scope, receive, watched)
-        except asyncio.CancelledError:
-            # The server stops, and has waited for this request long enough.
-            if not begun:
-                stopping = Unreachable("the API stops", fix="ask again: another one may be starting")
-                await problems.response(stopping, problems.instance_of(scope))(scope, receive, send)
-        except ClientDisconnect:
-            logger.debug("a client left before its request was complete")
-        except Exception as error:  # noqa: BLE001 - nothing else may turn a defect into an answer
-            answer = problems.unexpected(error, problems.instance_of(scope))
-            if not begun:
-                await answer(scope, receive, send)
-
-    def _may_enter(self, scope: Scope) -> bool:
-        if not self._tokens or (scope["method"] == "GET" and scope["path"] in OPEN_PATHS):
-            return True
-        given = [value for name, value in scope["headers"] if name == b"authorization"]
-        if len(given) != 1 or given[0][:7].lower() != b"bearer ":
-            return False
-        token = given[0][7:].strip()
-        # All are compared, each in constant time: how long it takes says nothing about them.
-        return any([secrets.compare_digest(token, known) for known in self._tokens])  # noqa: C419 - see above
-
-
-def create_app(settings: Settings) -> DocumentedApi:
+def create_app(settings: Settings, limits: Limits | None = None) -> DocumentedApi:
     """The API for these settings; nothing is connected before it starts."""
+    limits = limits or Limits()
 
     @asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[dict[str, Any]]:
@@ -114,9 +60,8 @@ def create_app(settings: Settings) -> DocumentedApi:
                 async with asyncio.timeout(_GRACE):
                     await queue.aclose()
 
-    tokens = settings.api_tokens
     app = DocumentedApi(
-        secured=bool(tokens),
+        secured=bool(settings.api_tokens),
         open_paths=OPEN_PATHS,
         title="tq",
         summary="A translation job queue.",
@@ -126,26 +71,41 @@ def create_app(settings: Settings) -> DocumentedApi:
     )
     app.include_router(router)
     problems.install(app, router.routes)
-    app.add_middleware(Gate, tokens=tokens)
+    app.add_middleware(Gate, settings=settings, limits=limits, most=most_bytes(settings, batch=True))
     return app
 
 
-def serve(settings: Settings) -> None:
+def serve(settings: Settings, limits: Limits | None = None) -> None:
     """Run the API in the foreground until SIGINT or SIGTERM.
 
     Raises:
         StackError: the port is in use, or the host is none of this machine.
     """
     require_free_port(settings.api_host, settings.api_port, service="API", setting="TQ_API")
+    limits = limits or Limits()
+    limits = replace(limits, connections=_possible_connections(limits.connections))
     uvicorn.run(
-        create_app(settings),
+        create_app(settings, limits),
         host=settings.api_host,
         port=settings.api_port,
+        http=bounded(limits),
+        ws="none",
         access_log=False,
         server_header=False,
+        timeout_keep_alive=limits.idle,
         timeout_graceful_shutdown=_GRACE,
         log_config=_LOGGING,
     )
+
+
+def _possible_connections(wanted: int) -> int:
+    """As many as are wanted, or as this process may have open: without a file descriptor nobody is answered."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = wanted + _OTHER_FILES
+    if soft < needed:
+        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return max(1, min(wanted, soft - _OTHER_FILES))
 
 
 _LOGGING: Final[dict[str, Any]] = {

@@ -10,11 +10,12 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import os
+import re
 import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 import platformdirs
 from pydantic import BeforeValidator, ByteSize, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -30,6 +31,9 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400
 UNDER_STACK: Final = "TQ_UNDER_STACK"
 #: sun_path holds 104 bytes on macOS and 108 on Linux, terminating NUL included.
 _MAX_SOCKET_PATH = 100
+
+#: As it stands in a Host header: underscores are no part of DNS, and common in container networks.
+_HOST_NAME: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]{0,251}[a-z0-9_])?", re.ASCII)
 
 
 def environment_name(field: str) -> str:
@@ -100,6 +104,9 @@ class Settings(BaseSettings):
     api_host: str = Field(default="127.0.0.1", description="address of the API")
     api_port: int = Field(default=8000, ge=1, le=65535, description="port of the API")
     api_token: SecretStr | None = Field(default=None, description="bearer token(s) that open the API, comma separated")
+    api_allowed_hosts: str | None = Field(
+        default=None, description="names of the API besides this machine's own, comma separated; * = any name"
+    )
     flower_host: str = Field(default="127.0.0.1", description="address of Flower")
     flower_port: int = Field(default=5555, ge=1, le=65535, description="port of Flower")
     flower_basic_auth: SecretStr | None = Field(default=None, description="user:password for Flower")
@@ -136,11 +143,18 @@ class Settings(BaseSettings):
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
 
+    @field_validator("redis_url", "broker_url")
+    @classmethod
+    def _is_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            _split(value.get_secret_value())
+        return value
+
     @field_validator("redis_url")
     @classmethod
     def _known_redis_scheme(cls, value: SecretStr | None) -> SecretStr | None:
         schemes = ("redis", "rediss", "redis+socket", "unix", "sentinel")
-        if value is not None and urlsplit(value.get_secret_value()).scheme not in schemes:
+        if value is not None and _split(value.get_secret_value()).scheme not in schemes:
             raise ValueError("must start with redis://, rediss://, redis+socket:// or sentinel://")
         return value
 
@@ -152,15 +166,37 @@ class Settings(BaseSettings):
     @field_validator("openai_base_url", "url")
     @classmethod
     def _http(cls, value: str | None) -> str | None:
-        if value is not None and urlsplit(value).scheme not in ("http", "https"):
+        if value is None:
+            return value
+        parts = _split(value)
+        if parts.scheme not in ("http", "https"):
             raise ValueError("must start with http:// or https://")
+        if not parts.hostname or not value.isprintable() or set(value) & set(" \\"):
+            raise ValueError("must name a host, and have no spaces, backslashes or control characters")
         return value
 
     @field_validator("openai_base_url")
     @classmethod
-    def _no_credentials(cls, value: str | None) -> str | None:
-        if value is not None and "@" in urlsplit(value).netloc:
-            raise ValueError("must not hold a user name or password; the key goes into OPENAI_API_KEY")
+    def _nothing_secret(cls, value: str | None) -> str | None:
+        # It is shown in errors and by `tq config`, and what is behind a ? is often a key.
+        if value is not None and ("@" in _split(value).netloc or set(value) & set("?#")):
+            raise ValueError(
+                "must be an address alone, without user, password, ? or #; the key goes into OPENAI_API_KEY"
+            )
+        return value
+
+    @field_validator("api_allowed_hosts")
+    @classmethod
+    def _names(cls, value: str | None) -> str | None:
+        if value is not None and not all(name == "*" or host_name(name) for name in _listed(value)):
+            raise ValueError("must be host names or addresses, without scheme, port or path (tq.example.com), or *")
+        return value
+
+    @field_validator("openai_api_key")
+    @classmethod
+    def _fits_into_a_header(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not all("!" <= char <= "~" for char in value.get_secret_value()):
+            raise ValueError("must be printable ASCII characters without spaces")
         return value
 
     @field_validator("flower_basic_auth")
@@ -229,7 +265,12 @@ class Settings(BaseSettings):
         """The bearer tokens of which each opens the API."""
         if self.api_token is None:
             return []
-        return [token.strip() for token in self.api_token.get_secret_value().split(",") if token.strip()]
+        return _listed(self.api_token.get_secret_value())
+
+    @property
+    def allowed_hosts(self) -> frozenset[str]:
+        """The names of TQ_API_ALLOWED_HOSTS as ``host_name`` gives them, and ``*``."""
+        return frozenset(name if name == "*" else host_name(name) for name in _listed(self.api_allowed_hosts or ""))
 
     @property
     def provider_name(self) -> Literal["openai", "pseudo"]:
@@ -237,6 +278,32 @@ class Settings(BaseSettings):
         if self.provider != "auto":
             return self.provider
         return "openai" if self.openai_api_key or self.openai_base_url else "pseudo"
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        if parts.scheme in ("http", "https"):
+            _ = parts.port  # raises for one out of range
+    except ValueError:
+        # Its own text repeats the URL, password included.
+        raise ValueError("is not a URL") from None
+    return parts
+
+
+def _listed(value: str) -> list[str]:
+    return [item.strip() for item in value.split(",") if item.strip()]
+
+
+def host_name(text: str) -> str:
+    """A host name or address in its canonical form: ``TQ.example.com.`` -> ``tq.example.com``; "" when it is none."""
+    name = text.lower().removesuffix(".")
+    if _HOST_NAME.fullmatch(name):
+        return name
+    try:
+        return str(ipaddress.IPv6Address(name.removeprefix("[").removesuffix("]")))
+    except ValueError:
+        return ""
 
 
 def is_loopback(host: str) -> bool:

@@ -43,6 +43,7 @@ from typing import Any, Final
 from redis import exceptions as redis_errors
 
 from tq.connection import REDIS_ERRORS, connect, translate_error
+from tq.datadir import require_own_socket
 from tq.errors import ErrorRecord
 from tq.messages import QUARANTINE, TRANSITIONS, Change, Message, Stats, Status
 from tq.records import Claim, Token, as_change, as_mapping, as_message, as_stats, as_tokens
@@ -165,6 +166,11 @@ class Store:
         """Return when Redis answers."""
         await self._call("PING")
 
+    async def safeguards(self) -> Mapping[str, str]:
+        """What Redis says of itself in INFO, of its memory and of what it writes to disk."""
+        sections = await asyncio.gather(self._call("INFO", "memory"), self._call("INFO", "persistence"))
+        return {str(name): str(value) for section in sections for name, value in as_mapping(section).items()}
+
     # -- messages ----------------------------------------------------------------------------------
 
     async def submit(
@@ -190,11 +196,6 @@ class Store:
         """The message, or None."""
         record = await self._call("HGETALL", f"{PREFIX}message:{message_id}")
         return as_message(message_id, as_mapping(record)) if record else None
-
-    async def statuses(self, ids: Sequence[str]) -> builtins.list[Status | None]:
-        """The status of each message; None for one that is unknown."""
-        found = await asyncio.gather(*(self._call("HGET", f"{PREFIX}message:{each}", "status") for each in ids))
-        return [Status(each) if each else None for each in found]
 
     async def list(
         self, statuses: Sequence[Status], *, below: int | None, limit: int
@@ -313,7 +314,7 @@ class Store:
 
     async def lock_reaper(self, owner: str, seconds: float) -> bool:
         """Whether this process reaps now; the lock only saves work, nothing depends on it."""
-        return bool(await self._call("SET", f"{PREFIX}reaper", owner, "NX", "PX", int(seconds * 1000)))
+        return bool(await self._script("lock", owner, int(seconds * 1000)))
 
     async def reap(self, poisoned: ErrorRecord, most: int = _BATCH) -> tuple[builtins.list[Token], builtins.list[str]]:
         """One round of ``reap.lua``: tokens to publish, and ids that failed as poison.
@@ -364,5 +365,10 @@ class Store:
 
 
 def open_store(settings: Settings) -> Store:
-    """The store that the settings name; it connects at its first call."""
+    """The store that the settings name; it connects at its first call.
+
+    Raises:
+        StoreRefused: what would answer is somebody else's.
+    """
+    require_own_socket(settings)
     return Store(settings.store_url, result_ttl=settings.result_ttl, lease=settings.lease)

@@ -276,7 +276,7 @@ class Supervisor:
         if service.obstacle is None or not (obstacle := service.obstacle()):
             return
         self._observer.event(f"{service.name} waits: {obstacle}")
-        while service.obstacle():
+        while service.obstacle():  # noqa: ASYNC110 - nobody tells when it is gone
             await asyncio.sleep(_LATE_INTERVAL)
 
     def _launch(self, member: _Member) -> Process:

@@ -24,6 +24,7 @@ from kombu.transport import virtual
 
 from tq import __version__
 from tq.celery import app
+from tq.connection import REDIS_ERRORS
 from tq.identity import identity, log_format, process_name
 from tq.messages import DEFAULT, HIGH_PRIORITY, QUARANTINE, QUEUES
 from tq.pool import TaskPool
@@ -38,6 +39,8 @@ logger = logging.getLogger(__name__)
 _RESERVE: Final = 50
 _RESERVE_FROM: Final = 4
 _RESERVE_MOST: Final = 20
+#: Seconds in which the answer to a BRPOP must come: kombu has it wait for one.
+_LONGEST_POP: Final = 1.5
 
 
 def reserved_slots(slots: int) -> int:
@@ -124,6 +127,19 @@ class QueueOrder:
         if self._left_out and self._free(queue) and not self._channel.closed:
             self._interrupt_pop()
 
+    def close(self) -> None:
+        """Take nothing more: what the BRPOP under way has popped goes back to where it was, for other workers."""
+        channel = self._channel
+        # The connection on which a BRPOP is under way. kombu would look at the answer after the drain.
+        connection, channel._in_poll = channel._in_poll, None  # noqa: SLF001 - from here on it is not kombu's affair
+        if not connection:
+            return
+        if not connection.can_read(timeout=_LONGEST_POP):
+            connection.disconnect()
+        elif popped := connection.read_response():
+            with channel.conn_or_acquire() as client:
+                client.rpush(*popped)
+
     # A BRPOP that leaves a queue out would go on waiting for up to a second after that queue may be
     # asked for again: end it from another connection, so that the next one asks for all.
 
@@ -156,6 +172,15 @@ class Slots(bootsteps.StartStopStep):
         consumer.add_task_queue(QUARANTINE)
         if hasattr(channel, "_queue_cycle"):
             channel._update_queue_cycle()  # noqa: SLF001 - tells it the queues
+
+    def close(self, consumer: Any) -> None:
+        """Called when this worker begins to stop, and not when its connection is lost."""
+        order = getattr(consumer.task_consumer.channel, "_queue_cycle", None)
+        if isinstance(order, QueueOrder):
+            try:
+                order.close()
+            except REDIS_ERRORS as error:
+                logger.debug("a token waits for the reaper: %s", type(error).__name__)
 
 
 class Housekeeping(bootsteps.StartStopStep):

@@ -165,3 +165,16 @@ def test_doctor_is_content(tq: Cli, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
     assert "✘" not in done.stdout
     assert "NOT a translation" in done.stdout
+
+
+def test_doctor_on_a_redis_that_loses_messages(tq: Cli, valkey: Valkey) -> None:
+    """Eviction, and no log on disk, are named with what mends them."""
+    ports = {"TQ_API_PORT": str(free_port()), "TQ_FLOWER_PORT": str(free_port())}
+    assert "✔ durable" in tq("doctor", **ports).stdout
+    with valkey.client() as client:
+        client.config_set("appendonly", "no")
+        assert re.search("✘ durable .*appendonly no.*\n +fix: set appendonly yes", tq("doctor", **ports).stdout)
+        client.config_set("appendonly", "yes")
+        client.config_set("maxmemory", 2**30)
+        client.config_set("maxmemory-policy", "allkeys-lru")
+    assert re.search("✘ durable .*allkeys-lru.*\n +fix: set maxmemory-policy noeviction", tq("doctor", **ports).stdout)

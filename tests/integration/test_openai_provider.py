@@ -210,6 +210,8 @@ FAULTS = [
     ("garbage", errors.ProviderFailure, None, True, False),
     ("bad-json", errors.ProviderFailure, None, True, False),
     ("list", errors.ProviderFailure, None, True, False),
+    ("deep", errors.ProviderFailure, None, True, False),
+    ("digits", errors.ProviderFailure, None, True, False),
     ("no-choices", errors.ProviderFailure, None, True, False),
     ("length", errors.Truncated, None, True, True),
     ("filter", errors.Refused, None, False, True),

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
+from contextlib import ExitStack
 from http.client import HTTPConnection, HTTPException
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import httpx
+import psutil
 import pytest
 from api_server import CANARY, Api
+from raw_http import Connection
 from servers import Valkey
 
 JSON = "application/json"
@@ -58,6 +63,22 @@ REFUSALS = [
     malformed("nested too deep", b'{"content": "x", "metadata": {"x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}}"),
     malformed("huge integer", b"{" + CONTENT + b', "priority": ' + b"1" * 5000 + b"}"),
     malformed("single quotes", b"{'content': 'x'}"),
+    malformed("lists that open", b"[" * 100_000),
+    malformed("objects that open", b'{"content":' * 100_000),
+    malformed("a megabyte of digits", b"{" + CONTENT + b', "priority": ' + b"7" * 2**20 + b"}"),
+    malformed("digits and a fraction", b"{" + CONTENT + b', "priority": -' + b"7" * 2**20 + b".5}"),
+    malformed("a name twice", b"{" + CONTENT + f', "content": "{SECRET}"}}'.encode()),
+    malformed("an escaped name twice", b"{" + CONTENT + b', "\\u0063ontent": "x"}'),
+    malformed("a nested name twice", b"{" + CONTENT + f', "metadata": {{"{SECRET}": 1, "{SECRET}": 2}}}}'.encode()),
+    malformed("surrogates in the wrong order", b'{"content": "\\udc00\\ud800"}'),
+    malformed("half a pair", b'{"content": "\\ud83dx"}'),
+    malformed("lone surrogate as a name", b"{" + CONTENT + b', "metadata": {"\\ud800": 1}}'),
+    malformed("raw NUL", b'{"content": "a\0b"}'),
+    malformed("nothing but NUL", b"\0" * 2**20),
+    malformed("NUL at the end", b"{" + CONTENT + b"}\0"),
+    malformed("UTF-16 without mark", json.dumps({"content": SECRET}).encode("utf-16-le")),
+    malformed("UTF-32", json.dumps({"content": SECRET}).encode("utf-32")),
+    malformed("an unfinished string of escapes", b'{"content": "' + b"\\u0041" * 10**6),
     Refusal("a form", b"content=x", 415, "unsupported-media-type", media_type="application/x-www-form-urlencoded"),
     Refusal("plain text", b"{" + CONTENT + b"}", 415, "unsupported-media-type", media_type="text/plain"),
     Refusal("no type", b"{" + CONTENT + b"}", 415, "unsupported-media-type", media_type=""),
@@ -74,7 +95,7 @@ REFUSALS = [
     invalid("priority -1", "priority", priority=-1),
     invalid("priority 11", "priority", priority=11),
     invalid("priority text", "priority", priority="5"),
-    invalid("priority float", "priority", priority=5.0),
+    invalid("priority float", "priority", priority=5.5),
     invalid("priority true", "priority", priority=True),
     invalid("priority null", "priority", priority=None),
     invalid("priority beyond 64 bits", "priority", priority=10**30),
@@ -111,15 +132,66 @@ REFUSALS = [
     invalid("id number", "message_id", message_id=5),
     Refusal("content too long", json.dumps({"content": "x" * (2**20 + 1)}).encode(), 413, "content-too-large"),
     Refusal("content too long in bytes", json.dumps({"content": "é" * (2**19 + 1)}).encode(), 413, "content-too-large"),
+    Refusal(
+        "content too long in escapes",
+        b'{"content": "' + b"\\u0041" * 1_040_000 + b"\\u00e9" * 10_000 + b'"}',
+        413,
+        "content-too-large",
+    ),
+    Refusal("content of quotation marks", b'{"content": "' + b'\\"' * 3_000_000 + b'"}', 413, "content-too-large"),
+    invalid("content of escaped NUL", "content", content="\0" * 2**19),
+    Refusal("infinite priority", b"{" + CONTENT + b', "priority": 1e999999}', 422, "invalid-message", "priority"),
+    Refusal("huge priority", b"{" + CONTENT + b', "priority": 1e308}', 422, "invalid-message", "priority"),
+    Refusal(
+        "digits of a fraction",
+        b"{" + CONTENT + b', "priority": 1.' + b"7" * 2**20 + b"}",
+        422,
+        "invalid-message",
+        "priority",
+    ),
+    Refusal(
+        "digits of an exponent",
+        b"{" + CONTENT + b', "priority": 1e' + b"7" * 2**20 + b"}",
+        422,
+        "invalid-message",
+        "priority",
+    ),
+    Refusal(
+        "metadata beyond all", b"{" + CONTENT + b', "metadata": {"x": -1e999999}}', 422, "invalid-message", "metadata"
+    ),
+    invalid("very many metadata keys", "metadata", metadata={str(number): 1 for number in range(200_000)}),
+    invalid("metadata of a deep list", "metadata", metadata={"x": [SECRET] * 100_000}),
+    invalid("a metadata key of a megabyte", "metadata", metadata={"x" * 2**20: 1}),
+    Refusal(
+        "very many unknown fields",
+        json.dumps({f"{SECRET}{number}": 1 for number in range(100_000)}).encode(),
+        422,
+        "invalid-message",
+    ),
+    Refusal(
+        "an unknown field of a megabyte", b"{" + CONTENT + b', "' + b"x" * 2**20 + b'": 1}', 422, "invalid-message"
+    ),
+    Refusal("millions of lists", b'{"metadata": {"x": [' + b"[]," * 2_000_000 + b"0]}}", 413, "content-too-large"),
+    Refusal("millions of objects", b'{"metadata": {"x": [' + b"{}," * 2_000_000 + b"0]}}", 413, "content-too-large"),
+    Refusal("millions of strings", b'{"metadata": {"x": [' + b'"a",' * 1_500_000 + b"0]}}", 413, "content-too-large"),
+    Refusal("millions of numbers", b'{"metadata": {"x": [' + b"1," * 3_000_000 + b"0]}}", 413, "content-too-large"),
     Refusal("body too long", b" " * (6 * 2**20 + 2**16 + 1), 413, "content-too-large"),
 ]
 
 
+def cpu_seconds(api: Api) -> float:
+    """What the API's process has worked: how long it takes on a machine that does nothing else."""
+    times = psutil.Process(api.process.pid).cpu_times()
+    return float(times.user + times.system)
+
+
 @pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.name)
-def test_a_bad_message_is_refused(http: httpx.Client, api_valkey: Valkey, refusal: Refusal) -> None:
-    """The status and type of the table, the field that is wrong, nothing stored, nothing repeated."""
+def test_a_bad_message_is_refused(http: httpx.Client, api: Api, api_valkey: Valkey, refusal: Refusal) -> None:
+    """The status and type of the table, the field that is wrong, in no time; nothing stored, nothing repeated."""
     headers = {"Content-Type": refusal.media_type} if refusal.media_type else {}
+    spent = cpu_seconds(api)
     response = http.post("/messages", content=refusal.body, headers=headers)
+    assert cpu_seconds(api) - spent < 1
     assert response.headers["content-type"] == "application/problem+json"
     document = response.json()
     assert (response.status_code, document["type"]) == (refusal.status, f"urn:tq:problem:{refusal.slug}")
@@ -192,12 +264,25 @@ def test_a_body_without_announced_length_is_bounded(http: httpx.Client) -> None:
     assert http.get("/health").status_code == 200
 
 
+@pytest.mark.parametrize("path", ["/messages", "/messages/a/cancel", "/nope"])
+def test_a_client_that_sends_all_first_sees_the_refusal(api: Api, path: str) -> None:
+    """The rest of a refused body is taken and dropped: closed at once, the connection would break under the client."""
+    connection = HTTPConnection("127.0.0.1", api.port, timeout=30)
+    try:
+        connection.request("POST", path, body=b" " * (30 * 2**20), headers={"Content-Type": JSON})
+        answer = connection.getresponse()
+        assert 400 <= answer.status < 500
+        assert json.loads(answer.read())["type"].startswith("urn:tq:problem:")
+    finally:
+        connection.close()
+
+
 def test_a_client_that_leaves_is_no_error(http: httpx.Client, api: Api) -> None:
     """Half a body and a closed connection store nothing, and the log stays silent."""
     before = api.process.output
     for _ in range(3):
         with socket.create_connection(("127.0.0.1", api.port)) as connection:
-            connection.sendall(b"POST /messages HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
+            connection.sendall(b"POST /messages HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n")
             connection.sendall(b'Content-Length: 100\r\n\r\n{"content": "x')
     assert http.get("/messages").json()["messages"] == []
     assert api.process.output == before
@@ -220,4 +305,109 @@ def test_a_broken_request_harms_nothing(http: httpx.Client, api: Api, name: str,
         pass
     finally:
         connection.close()
+    assert http.get("/messages").json()["messages"] == []
+
+
+# -- compression -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br", "deflate", "zstd", "x-gzip", "gzip, gzip", "identity, gzip", "nope"])
+@pytest.mark.parametrize("path", ["/messages", "/messages/batch", "/messages/process"])
+def test_a_compressed_body_is_refused(http: httpx.Client, path: str, coding: str) -> None:
+    """415, whatever it would become: a kilobyte may become a gigabyte."""
+    headers = {"Content-Type": JSON, "Content-Encoding": coding}
+    response = http.post(path, content=gzip.compress(b" " * 2**20), headers=headers)
+    assert (response.status_code, response.json()["type"]) == (415, "urn:tq:problem:unsupported-media-type")
+    assert response.headers["accept-encoding"] == "identity"
+    assert http.get("/messages").json()["messages"] == []
+
+
+def test_identity_is_no_compression(http: httpx.Client) -> None:
+    """Some programs say so."""
+    headers = {"Content-Encoding": "identity"}
+    assert http.post("/messages", json={"content": "x"}, headers=headers).status_code == 202
+
+
+# -- bombs that explode later ----------------------------------------------------------------------
+
+
+def test_a_batch_of_millions_of_values(http: httpx.Client, api: Api) -> None:
+    """32 MiB of empty lists would be a gigabyte: refused before they are decoded, within a second of work."""
+    process = psutil.Process(api.process.pid)
+    before, spent = process.memory_info().rss, cpu_seconds(api)
+    for item in (b"[],", b"{},", b'"a",', b'{"":0},', b'"\\"",'):
+        body = b'{"messages":[' + item * (2**25 // len(item) - 8) + b"0]}"
+        response = http.post("/messages/batch", content=body, headers={"Content-Type": JSON})
+        assert (response.status_code, response.json()["type"]) == (413, "urn:tq:problem:content-too-large")
+        assert "values" in response.json()["detail"]
+    assert cpu_seconds(api) - spent < 5
+    assert process.memory_info().rss - before < 200 * 2**20
+
+
+def test_many_commas_in_text_are_not_many_values(http: httpx.Client) -> None:
+    """What stands in a string is counted as one value, whatever it looks like, escapes and all."""
+    for content in (",[{" * 300_000, '",' * 400_000, '\\",' * 200_000, "\\" * 500_000 + "," * 300_000):
+        response = http.post("/messages", json={"content": content})
+        assert response.status_code == 202
+        assert http.get(response.headers["location"]).json()["content"] == content
+
+
+def test_deep_metadata_comes_back(http: httpx.Client) -> None:
+    """Just within the parser's depth, through the store and out again."""
+    deep: Any = "bottom"
+    for _ in range(95):
+        deep = {"x": [deep]}
+    assert http.post("/messages", json={"content": "x", "message_id": "a", "metadata": {"m": deep}}).status_code == 202
+    assert http.get("/messages/a").json()["metadata"]["m"] == deep
+    assert http.get("/messages").json()["messages"][0]["metadata"]["m"] == deep
+    for _ in range(10):
+        deep = {"x": [deep]}
+    response = http.post("/messages", json={"content": "x", "metadata": {"m": deep}})
+    assert response.json()["type"] == "urn:tq:problem:malformed-request"
+
+
+# -- what is not in a body -------------------------------------------------------------------------
+
+LONG = "9" * 5000
+
+
+@pytest.mark.parametrize("path", ["/messages", "/events"])
+@pytest.mark.parametrize(
+    "value", [LONG, "-1", "%00", "1%00", "%zz", "%", "%ff", "%f0%9f", "x" * 60_000, "1e9", "\u0661"]
+)
+def test_a_bad_query_is_refused(api: Api, path: str, value: str) -> None:
+    """Numbers, NUL, broken escapes, broken UTF-8, length: 422, without repeating it."""
+    name = "cursor" if path == "/messages" else "after"
+    with Connection(api.port) as connection:
+        for query in (f"{name}={value}", f"status={value}", *([f"limit={value}"] if name == "cursor" else [])):
+            answer = connection.ask(f"{path}?{quote(query, safe='=%')}")
+            assert (answer.status, answer.problem()) == (422, "invalid-message"), query[:80]
+            assert len(answer.body) < 1000
+
+
+@pytest.mark.parametrize(
+    "name", ["%00", "%ff", "%zz", "a" * 10_000, "%C0%80", "%ED%A0%80", "a%2e%2e", "%0d%0aX:y", "é"]
+)
+def test_a_bad_id_is_unknown(api: Api, name: str) -> None:
+    """404 for a path that could be no message's, whatever it is made of; 400 where it is no URL."""
+    with ExitStack() as stack:
+        for method, rest in (("GET", ""), ("POST", "/cancel"), ("POST", "/retry")):
+            connection = stack.enter_context(Connection(api.port))
+            answer = connection.ask(f"/messages/{name}{rest}", method=method)
+            assert answer.problem() in {"unknown-message", "malformed-request" if name == "é" else ""}
+            assert len(answer.body) < 1000
+
+
+@pytest.mark.parametrize("header", ["Idempotency-Key", "Last-Event-ID"])
+@pytest.mark.parametrize("value", ["x" * 10_000, "\udcff", "a\tb", "\u00e9"])
+def test_a_bad_header_is_refused(api: Api, http: httpx.Client, header: str, value: str) -> None:
+    """422, and nothing is stored or streamed."""
+    with Connection(api.port) as connection:
+        if header == "Last-Event-ID":
+            answer = connection.ask("/events", f"{header}: {value}")
+        else:
+            body = b'{"content": "x"}'
+            headers = [f"{header}: {value}", f"Content-Type: {JSON}", f"Content-Length: {len(body)}"]
+            answer = connection.ask("/messages", *headers, method="POST", body=body)
+        assert (answer.status, answer.problem()) == (422, "invalid-message")
     assert http.get("/messages").json()["messages"] == []

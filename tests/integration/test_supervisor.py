@@ -166,6 +166,7 @@ def test_crashed_service_is_restarted(start: Start) -> None:
     """A service that is killed starts again after the wait, says so, counts it, and becomes healthy again."""
     driven = start({"name": "web", "command": shell(f"echo begin; {SLEEP}")}, first=0.2, ceiling=1)
     first = pid_of(driven, "web")
+    driven.wait_for("line web begin")
     driven.wait_for("ready$")
     os.kill(first, signal.SIGKILL)
     driven.wait_for(r"event web was killed by SIGKILL; starts again in 0\.2 s")

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tq.errors import InvalidMessage
+from tq.fields import check_message_id
 from tq.messages import (
     TERMINAL,
     TRANSITIONS,
     Status,
-    check_message_id,
     get_queue_for_priority,
     may_become,
     parse_submission,

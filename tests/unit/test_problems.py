@@ -82,3 +82,19 @@ def test_a_defect_is_logged_without_its_text(caplog: pytest.LogCaptureFixture) -
 def test_the_instance_is_the_path_without_query(raw: bytes | None, path: str, expected: str) -> None:
     """As it was asked for, still encoded, and of bounded length."""
     assert problems.instance_of({"raw_path": raw, "path": path}) == expected
+
+
+@pytest.mark.parametrize(
+    ("raw", "instance"),
+    [
+        (b"/messages/a", "/messages/a"),
+        (b"/messages/a%20b?status=x", "/messages/a%20b"),
+        (b'/a b\\"<\xff', "/a%20b%5C%22%3C%FF"),
+        (b"/100%", "/100%25"),
+        (b"//evil.example/x", "/.//evil.example/x"),
+        (b"/" + b"a" * 254 + b"%20", "/" + "a" * 254),
+    ],
+)
+def test_the_instance_is_a_uri_reference(raw: bytes, instance: str) -> None:
+    """Whatever bytes a client sends as its path; cut at a bound, but not within an escape; never another host."""
+    assert problems.instance_of({"raw_path": raw, "path": "/"}) == instance

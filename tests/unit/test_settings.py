@@ -81,7 +81,22 @@ def test_a_dotenv_that_is_no_text(tmp_path: Path) -> None:
         ("TQ_MODEL", " " * 201),
         ("TQ_PROVIDER", "deepl"),
         ("TQ_REDIS_URL", "http://x"),
+        ("OPENAI_API_KEY", "sk-1\r\nX-Other: 1"),
+        ("OPENAI_API_KEY", "sk-schlüssel"),
         ("OPENAI_BASE_URL", "localhost:11434"),
+        ("OPENAI_BASE_URL", "file:///etc/passwd"),
+        ("OPENAI_BASE_URL", "http://"),
+        ("OPENAI_BASE_URL", "http:///v1"),
+        ("OPENAI_BASE_URL", "http://:8000/v1"),
+        ("OPENAI_BASE_URL", "http://[::1/v1"),
+        ("OPENAI_BASE_URL", "http://h:65536/v1"),
+        ("OPENAI_BASE_URL", "http://h/v1\r\nX-Other: 1"),
+        ("OPENAI_BASE_URL", "http://h/v1\t"),
+        ("OPENAI_BASE_URL", "http://h /v1"),
+        ("OPENAI_BASE_URL", "http://h\\.other/v1"),
+        ("OPENAI_BASE_URL", "http://user:password@h/v1"),
+        ("OPENAI_BASE_URL", "http://h/v1?key=secret"),
+        ("OPENAI_BASE_URL", "http://h/v1#there"),
         ("TQ_URL", "ftp://x"),
         ("TQ_FLOWER_BASIC_AUTH", "user-without-password"),
         ("TQ_TARGET_LANGUAGE", "french"),
@@ -92,6 +107,23 @@ def test_every_value_has_a_bound(monkeypatch: pytest.MonkeyPatch, name: str, val
     with pytest.raises(InvalidSettings) as caught:
         load(monkeypatch, **{name: value})
     assert name in caught.value.why
+
+
+@pytest.mark.parametrize("name", ["OPENAI_BASE_URL", "TQ_URL", "TQ_REDIS_URL", "TQ_BROKER_URL"])
+@pytest.mark.parametrize(
+    "url", ["http://u:canary@h℀/v1", "redis://u:canary℀@h", "http://u:canary@[h/", "redis://:canary@[/"]
+)
+def test_urls_that_are_none(monkeypatch: pytest.MonkeyPatch, name: str, url: str) -> None:
+    """A URL that cannot be read is refused without repeating the password in it."""
+    with pytest.raises(InvalidSettings) as caught:
+        load(monkeypatch, **{name: url})
+    assert caught.value.why == f"{name}: is not a URL"
+
+
+@pytest.mark.parametrize("url", ["https://api.example.com/v1/", "http://[::1]:11434/v1", "http://überall.example/v1"])
+def test_base_urls(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """An address with scheme, host, port and path is taken as it is."""
+    assert load(monkeypatch, OPENAI_BASE_URL=url).openai_base_url == url
 
 
 @pytest.mark.parametrize(

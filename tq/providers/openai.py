@@ -1,5 +1,8 @@
 """Chat completions of any OpenAI-compatible endpoint, through the OpenAI SDK. The only importer of ``openai``.
 
+The settings alone say where a request goes: nothing in a message does, and an answer that redirects ends the
+attempt, because the text, and on some ways the key, would go wherever it points.
+
 The SDK's exceptions end here: each becomes the ``AttemptError`` that says what follows from it. They are not
 chained, because their text can repeat the body of an answer, and bodies have been seen to repeat the key.
 """
@@ -12,9 +15,10 @@ import os
 import re
 import time
 from collections.abc import Mapping
+from contextlib import aclosing
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -50,6 +54,10 @@ _MAX_CONNECTIONS: Final = 10_000
 #: then fails, and a POST is not repeated by itself.
 _KEEPALIVE: Final = 4.0
 _CONNECT_TIMEOUT: Final = 10.0
+#: Bytes of an answer, decompressed, beyond which it is no translation: room for reasoning and for a model's longest
+#: output (128k tokens, each character escaped), and for a text that grows in another language and script.
+_ANSWER_BASE: Final = 2 * 2**20
+_ANSWER_GROWTH: Final = 16
 
 _STATUS_CLASSES: Final[Mapping[int, type[AttemptError]]] = {
     401: InvalidKey,
@@ -80,8 +88,44 @@ _TEXTS: Final[Mapping[type[AttemptError], tuple[str, str]]] = {
 }
 #: More than any request can have: a count above it is nonsense, and must not overflow the store's sums.
 _MAX_TOKENS: Final = 10**9
+#: Headers that tell how a body was sent, and no longer describe it once it is read.
+_FRAMING: Final = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 _SAFE_CODE: Final = re.compile(r"[a-z0-9_.-]{1,64}")
 _SAFE_MODEL: Final = re.compile(r"[\w ./:@+-]{1,200}", re.ASCII)
+_SAFE_ORIGIN: Final = re.compile(r"https?://[a-z0-9.-]{1,253}(?::\d{1,5})?(?=[/?#]|\Z)")
+
+
+class _HttpClient(openai.DefaultAioHttpClient):
+    """The SDK's client, but it goes nowhere else and keeps no more of an answer than an answer can be long."""
+
+    async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
+        """The answer, read.
+
+        Raises:
+            ProviderFailure: a 2xx answer is too large. The body of another one is left out: its status says enough.
+        """
+        response = await super().send(request, **(options | {"stream": True}))
+        most = _ANSWER_BASE + _ANSWER_GROWTH * len(request.content)
+        try:
+            body = await _read(response, most)
+        finally:
+            await response.aclose()
+        if body is None and response.is_success:
+            raise _not_a_completion(f"it is larger than {most} bytes")
+        headers = [(name, value) for name, value in response.headers.multi_items() if name not in _FRAMING]
+        return httpx2.Response(response.status_code, headers=headers, content=body or b"", request=request)
+
+
+async def _read(response: httpx2.Response, most: int) -> bytes | None:
+    """The decoded body; None when it is longer than ``most`` bytes."""
+    size, parts = 0, []
+    async with aclosing(response.aiter_bytes()) as stream:
+        async for part in stream:
+            size += len(part)
+            if size > most:
+                return None
+            parts.append(part)
+    return b"".join(parts)
 
 
 class OpenAIProvider:
@@ -100,8 +144,9 @@ class OpenAIProvider:
             base_url=base_url,
             max_retries=0,  # there is one retry loop, tq's
             timeout=openai.Timeout(timeout, connect=min(timeout, _CONNECT_TIMEOUT)),
-            http_client=openai.DefaultAioHttpClient(
-                limits=httpx2.Limits(max_connections=_MAX_CONNECTIONS, keepalive_expiry=_KEEPALIVE)
+            http_client=_HttpClient(
+                limits=httpx2.Limits(max_connections=_MAX_CONNECTIONS, keepalive_expiry=_KEEPALIVE),
+                follow_redirects=False,
             ),
         )
         # It writes a line for each request at INFO: thousands that say nothing the worker's own do not.
@@ -121,21 +166,21 @@ class OpenAIProvider:
                 fix="set OPENAI_API_KEY, or OPENAI_BASE_URL for a server that needs none, or submit with an api_key",
             )
         answer = await self._post(prompt, key)
-        return _completion(answer, prompt, key)
+        return _completion(_decoded(answer), prompt, key)
 
     async def aclose(self) -> None:
         """Close the connection pool."""
         await self._client.close()
 
-    async def _post(self, prompt: Prompt, key: str) -> object:
-        """The decoded body of a 200 answer; text when it does not claim to be JSON."""
+    async def _post(self, prompt: Prompt, key: str) -> bytes:
+        """The body of a 2xx answer."""
         messages = [{"role": "system", "content": prompt.system}, {"role": "user", "content": prompt.user}]
         try:
             # Half the CPU of chat.completions.create(), which walks the request along its type hints and the
             # answer into models; the answer comes from any server there is, so it is checked below anyway.
-            return await self._client.post(
+            answer = await self._client.post(
                 "/chat/completions",
-                cast_to=object,
+                cast_to=httpx2.Response,
                 body={"model": prompt.model, "messages": messages},
                 options={"headers": _own_key_headers(prompt.api_key)},
             )
@@ -143,11 +188,13 @@ class OpenAIProvider:
             failure = _status_failure(error.status_code, error.body, error.response.headers, key, type(error).__name__)
         except (openai.APIConnectionError, aiohttp.ClientError) as error:
             failure = self._connection_failure(error)
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            failure = _not_a_completion("the body is not JSON", type(error).__name__)
+        except AttemptError as error:
+            failure = error
         except Exception as error:  # noqa: BLE001 - whatever a library raises ends the attempt, not the worker
             name = type(error).__name__
             failure = UnexpectedError("the request failed unexpectedly", why=name, cause=name)
+        else:
+            return answer.content
         raise failure  # out here, so that the SDK's exception is not its context
 
     def _connection_failure(self, error: BaseException) -> AttemptError:
@@ -180,6 +227,8 @@ def _own_key_headers(api_key: str | None) -> dict[str, str | openai.Omit]:
 
 
 def _status_failure(status: int, body: object, headers: Mapping[str, str], key: str, cause: str) -> AttemptError:
+    if 300 <= status < 400:
+        return _redirected(status, headers.get("location", ""), key, cause)
     codes = [_safe(body[name], key) for name in ("code", "type") if body.get(name)] if isinstance(body, dict) else []
     by_code = next((_CODE_CLASSES[code] for code in codes if code in _CODE_CLASSES), None)
     by_status = _STATUS_CLASSES.get(status) or (ProviderFailure if status >= 500 else RequestRefused)
@@ -191,6 +240,18 @@ def _status_failure(status: int, body: object, headers: Mapping[str, str], key: 
         fix=fix,
         status=status,
         retry_after=retry_after(headers, time.time()),
+        cause=cause,
+    )
+
+
+def _redirected(status: int, location: str, key: str, cause: str) -> RequestRefused:
+    origin = _SAFE_ORIGIN.match(location)
+    where = f" to {origin[0]}" if origin and key.lower() not in origin[0] else ""
+    return RequestRefused(
+        "the provider redirects to another address, which is not followed",
+        why=f"HTTP {status}{where}",
+        fix="set OPENAI_BASE_URL to the final address",
+        status=status,
         cause=cause,
     )
 
@@ -210,6 +271,14 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
         return max(0.0, date.replace(tzinfo=date.tzinfo or UTC).timestamp() - now)
     except (ValueError, OverflowError):
         return None
+
+
+def _decoded(body: bytes) -> object:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:  # also a number or a nesting beyond what Python takes
+        name = type(error).__name__
+    raise _not_a_completion("the body is not JSON", name)
 
 
 def _completion(answer: object, prompt: Prompt, key: str) -> Completion:

@@ -1,0 +1,182 @@
+"""What the fields of a submission may hold: the rule of each, and the same rule as JSON Schema."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Annotated, Any, Final
+
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, SecretStr
+
+from tq.languages import check_language
+
+ID_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9._~:@+=-]{0,127}"
+_ID: Final = re.compile(ID_PATTERN, re.ASCII)
+#: Words that stand where an id would in the API's paths.
+_RESERVED_IDS: Final = ("batch", "next", "process")
+#: White space in Python, in ECMA 262 or in Unicode, so that everyone who reads the pattern means the same.
+_SPACE: Final = r"\s\x1c-\x1f\x85\ufeff"
+_NOT_SPACE: Final = re.compile(f"[^{_SPACE}]")
+TEXT_PATTERN: Final = r"^[^\x00]*$"
+#: Some text: neither empty nor only white space.
+_SOME_TEXT_PATTERN: Final = rf"^[{_SPACE}]*[^{_SPACE}\x00][^\x00]*$"
+_LINE_PATTERN: Final = r"^[^\x00-\x1f\x7f]*$"
+#: Control and format characters, and white space but the plain space: what nobody sees in a name.
+_UNSEEN: Final = (
+    r"\x00-\x1f\x7f-\xa0\xad\u061c\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff\ufff9-\ufffb"
+)
+_MODEL_PATTERN: Final = f"^[^{_UNSEEN}]*$"
+#: A URL, or a way up: a model name is data in the body of a request and no part of where it goes, nor looks like it.
+_ADDRESS_PATTERN: Final = r"://|(^|/)\.\.(/|$)"
+_LINE: Final = re.compile(_LINE_PATTERN.removesuffix("$") + r"\Z")
+#: A NUL as JSON writes it, and not a backslash that stands before the letters u0000.
+_ESCAPED_NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+_MAX_METADATA_KEYS: Final = 64
+_MAX_METADATA_BYTES: Final = 16 * 1024
+_MAX_LINE: Final = 200
+#: Any JSON whose strings are text: what OpenAPI documents show for pydantic's ``JsonValue``.
+JSON_SCHEMA: Final[dict[str, Any]] = {
+    "description": "Any JSON without NUL characters.",
+    "anyOf": [
+        {"type": ["null", "boolean", "number"]},
+        {"type": "string", "pattern": TEXT_PATTERN},
+        {"type": "array", "items": {"$ref": "#/components/schemas/JsonValue"}},
+        {
+            "type": "object",
+            "propertyNames": {"pattern": TEXT_PATTERN},
+            "additionalProperties": {"$ref": "#/components/schemas/JsonValue"},
+        },
+    ],
+}
+
+
+def check_message_id(value: str) -> str:
+    """An id of 1 to 128 characters that is safe in a URL, a Redis key and a log line.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not _ID.fullmatch(value):
+        raise ValueError("an id has 1 to 128 characters: letters, digits, and . _ ~ : @ + = - after the first")
+    if value in _RESERVED_IDS:
+        raise ValueError(f"{value!r} is a word of the API's paths")
+    return value
+
+
+def check_text(value: str) -> str:
+    """Text that every part of tq can carry: Unicode without NUL.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if "\x00" in value:
+        raise ValueError("must not contain NUL characters")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("must not contain lone surrogates; it is not valid Unicode text") from None
+    return value
+
+
+def check_some_text(value: str) -> str:
+    """Text that says something: more than white space.
+
+    Raises:
+        ValueError: it does not.
+    """
+    if not _NOT_SPACE.search(value):
+        raise ValueError("must not be empty or only white space")
+    return check_text(value)
+
+
+def _check_line(value: str) -> str:
+    if not _LINE.match(value):
+        raise ValueError("must not contain control characters")
+    return check_text(value)
+
+
+def _check_model(value: str) -> str:
+    if re.search(f"[{_UNSEEN}]", value):
+        raise ValueError("must not contain control characters, or others that nobody sees")
+    if re.search(_ADDRESS_PATTERN, value):
+        raise ValueError("must be a name, not an address: without :// and /../")
+    return check_text(value)
+
+
+def _check_key(value: SecretStr) -> SecretStr:
+    key = value.get_secret_value()
+    if not 1 <= len(key) <= 512 or not all("!" <= char <= "~" for char in key):
+        raise ValueError("must be 1 to 512 printable ASCII characters without spaces")
+    return value
+
+
+def _whole(value: object) -> object:
+    # JSON has no integers of its own: to JSON Schema 5.0 is one, and some languages write them so.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _check_metadata(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    if len(value) > _MAX_METADATA_KEYS:
+        raise ValueError(f"must not have more than {_MAX_METADATA_KEYS} keys")
+    for name in ("source_language", "target_language"):
+        tag = value.get(name)
+        if tag is not None:
+            if not isinstance(tag, str):
+                raise ValueError(f"{name} must be a string")
+            try:
+                check_language(tag)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
+    domain = value.get("domain")
+    if domain is not None:
+        if not isinstance(domain, str) or len(domain) > _MAX_LINE:
+            raise ValueError(f"domain must be a string of at most {_MAX_LINE} characters")
+        _check_line(domain)
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except (ValueError, RecursionError):
+        raise ValueError("must be plain JSON, without NaN or infinities") from None
+    if len(check_text(text).encode()) > _MAX_METADATA_BYTES or _ESCAPED_NUL.search(text):
+        raise ValueError(f"must not be larger than {_MAX_METADATA_BYTES} bytes of JSON, or contain NUL characters")
+    return value
+
+
+def _optional(**schema: Any) -> dict[str, Any]:
+    return {"anyOf": [{"type": "string", **schema}, {"type": "null"}]}
+
+
+MessageId = Annotated[
+    str,
+    AfterValidator(check_message_id),
+    Field(json_schema_extra={"pattern": f"^{ID_PATTERN}$", "not": {"enum": [*_RESERVED_IDS]}}),
+]
+Text = Annotated[str, AfterValidator(check_text), Field(json_schema_extra={"pattern": TEXT_PATTERN})]
+SomeText = Annotated[str, AfterValidator(check_some_text), Field(json_schema_extra={"pattern": _SOME_TEXT_PATTERN})]
+ModelName = Annotated[
+    str,
+    AfterValidator(_check_model),
+    Field(
+        min_length=1,
+        max_length=_MAX_LINE,
+        json_schema_extra={"pattern": _MODEL_PATTERN, "not": {"pattern": _ADDRESS_PATTERN}},
+    ),
+]
+Whole = Annotated[int, BeforeValidator(_whole)]
+ApiKey = Annotated[
+    SecretStr, AfterValidator(_check_key), Field(json_schema_extra={"maxLength": 512, "pattern": "^[!-~]+$"})
+]
+Metadata = Annotated[
+    dict[str, JsonValue],
+    AfterValidator(_check_metadata),
+    Field(
+        json_schema_extra={
+            "properties": {
+                "source_language": _optional(format="language-tag", description="BCP 47."),
+                "target_language": _optional(format="language-tag", description="BCP 47."),
+                "domain": _optional(pattern=_LINE_PATTERN, maxLength=_MAX_LINE),
+            },
+            "propertyNames": {"pattern": TEXT_PATTERN},
+            "maxProperties": _MAX_METADATA_KEYS,
+        }
+    ),
+]

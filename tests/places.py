@@ -61,6 +61,8 @@ def look_into_redis(places: Places, client: redis.Redis) -> set[bytes]:
     kinds = set()
     for key in keys:
         kind: Any = client.type(key)
+        if kind == b"none":
+            continue  # it has expired meanwhile
         kinds.add(kind)
         places.add("changes" if key == b"tq:changes" else "redis", key + b" " + plain(read[kind](key)))
     places.add("redis", plain(client.slowlog_get(1000)))

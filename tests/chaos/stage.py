@@ -140,9 +140,13 @@ class Stage:
     @contextmanager
     def local(self) -> Iterator[LocalClient]:
         """The queue itself, as a Python program on this machine uses it."""
-        url = SecretStr(self.broker.url) if isinstance(self.broker, Server) else None
-        with LocalClient(Settings(data_dir=self.stack.data, redis_url=url)) as client:
+        with LocalClient(self.settings()) as client:
             yield client
+
+    def settings(self) -> Settings:
+        """Those with which a Python program on this machine finds the queue."""
+        url = SecretStr(self.broker.url) if isinstance(self.broker, Server) else None
+        return Settings(data_dir=self.stack.data, redis_url=url)
 
     def start_worker(self, argv: Sequence[str] = (), **settings: str) -> Process:
         """Start one more `tq worker`, beside the one of the stack; a context manager that kills it."""

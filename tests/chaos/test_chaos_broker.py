@@ -13,7 +13,7 @@ import psutil
 import pytest
 from broker import Server, answers, pause, resume
 from servers import wait_until
-from stage import MakeStage, Stage
+from stage import Load, MakeStage, Stage
 
 #: Lists of tokens, and what kombu keeps of those that workers hold.
 TOKENS = ("high_priority*", "default*", "quarantine*", "unacked*")
@@ -30,8 +30,7 @@ def test_everything_killed(stage: MakeStage) -> None:
             s.stack.kill()
             killed = time.monotonic()
             s.stack.start()
-            count = len(load.ids)
-            wait_until(lambda: len(load.ids) > count, "submits are accepted again")
+            wait_for_more(1, load)
             s.note(accepting_again_after_s=time.monotonic() - killed)
 
 
@@ -51,19 +50,29 @@ def test_broker_killed_with_everysec(stage: MakeStage) -> None:
         kill_the_broker(s, times=1 if s.kind == "embedded" else 3)
 
 
+def wait_for_more(count: int, *loads: Load) -> None:
+    """Wait until so many more are accepted."""
+    wanted = sum(len(load.ids) for load in loads) + count
+    wait_until(lambda: sum(len(load.ids) for load in loads) >= wanted, "submits are accepted", 90)
+
+
+def wait_for_refusals(count: int, load: Load) -> None:
+    """Wait until so many more are answered with 503."""
+    wanted = load.refused[503] + count
+    wait_until(lambda: load.refused[503] >= wanted, "submits are refused", 120)
+
+
 def kill_the_broker(s: Stage, times: int) -> None:
     """SIGKILL under load, so many times; submits go on after each."""
     s.provider.latency = 0.3
     outages = []
     with s.load(60) as one, s.load(60) as other:
         for _ in range(times):
-            wanted = len(one.ids) + len(other.ids) + s.rng.randrange(20, 150)
-            wait_until(lambda wanted=wanted: len(one.ids) + len(other.ids) > wanted, "more is accepted")
+            wait_for_more(s.rng.randrange(20, 150), one, other)
             killed = time.monotonic()
             s.broker.kill()
             s.broker.back()
-            count = len(one.ids)
-            wait_until(lambda count=count: len(one.ids) > count, "submits are accepted again")
+            wait_for_more(1, one)
             outages.append(time.monotonic() - killed)
     s.note(kills=times, longest_outage_s=max(outages), refused=dict(one.refused + other.refused))
 
@@ -75,12 +84,10 @@ def test_broker_restarted(stage: MakeStage) -> None:
         loads = [s.load(40) for _ in range(3)]
         with loads[0] as a, loads[1] as b, loads[2] as c:
             for _ in range(3):
-                wanted = len(a.ids) + s.rng.randrange(10, 60)
-                wait_until(lambda wanted=wanted: len(a.ids) > wanted, "more is accepted")
+                wait_for_more(s.rng.randrange(10, 60), a)
                 stop(s)
                 if s.kind == "redis":  # nobody starts this one at once, so that there is time to be refused
-                    refusals = a.refused[503]
-                    wait_until(lambda refusals=refusals: a.refused[503] > refusals, "submits are refused")
+                    wait_for_refusals(1, a)
                 s.broker.back()
         refused = a.refused + b.refused + c.refused
         assert refused.keys() == {503}, f"refused with {dict(refused)}"
@@ -104,8 +111,7 @@ def test_connections_killed(stage: MakeStage) -> None:
         s.provider.latency = 0.3
         with s.load(50) as load:
             for _ in range(20):
-                wanted = len(load.ids) + s.rng.randrange(1, 25)
-                wait_until(lambda wanted=wanted: len(load.ids) > wanted, "more is accepted")
+                wait_for_more(s.rng.randrange(1, 25), load)
                 with s.broker.client() as client:
                     client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
                     client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
@@ -167,7 +173,7 @@ def tokens(s: Stage) -> int:
     """How many tokens wait to be popped."""
     with s.broker.client() as client:
         names: Any = [name for pattern in TOKENS[:3] for name in client.keys(pattern)]
-        return sum(int(client.llen(name)) for name in names)  # type: ignore[arg-type]  # redis-py types it as maybe async
+        return sum(int(client.llen(name)) for name in names)
 
 
 def lives(s: Stage) -> bool:
@@ -204,7 +210,7 @@ def test_memory_full(stage: MakeStage, rng: random.Random) -> None:
         s.wait_running(18)
         with s.load(50, words="x" * 200_000) as load:
             limit_memory(s, more=rng.randrange(8, 16) * 2**20)
-            wait_until(lambda: load.refused[503] > 5, "submits are refused")
+            wait_for_refusals(5, load)
             s.stack.service("worker").kill()
             s.provider.release()
             killed = s.wait_ended()
@@ -213,16 +219,13 @@ def test_memory_full(stage: MakeStage, rng: random.Random) -> None:
             # Now it is full to the last byte, and more: something else has used the rest.
             s.provider.hold()
             limit_memory(s, more=2**30)
-            count = len(load.ids)
-            wait_until(lambda: len(load.ids) > count + 50, "submits are accepted again")
+            wait_for_more(50, load)
             limit_memory(s, more=-(2**20))
-            refused = load.refused[503]
-            wait_until(lambda: load.refused[503] > refused + 5, "submits are refused")
+            wait_for_refusals(5, load)
             s.provider.release()
             full = s.wait_ended()
             limit_memory(s, more=2**30)
-            count = len(load.ids)
-            wait_until(lambda: len(load.ids) > count + 5, "submits are accepted again")
+            wait_for_more(5, load)
         assert load.refused.keys() == {503}, dict(load.refused)
         assert s.stack.restarts() == {**dict.fromkeys(s.stack.restarts(), 0), "worker": 1}
         s.note(refused=load.refused[503], ended_after_kill_s=killed, ended_when_full_s=full)
@@ -241,17 +244,16 @@ def test_disk_full(stage: MakeStage, disk: Path, rng: random.Random) -> None:
         s.provider.latency = 0.2
         filler = s.broker.folder / "filler"
         with s.load(50) as load:
-            wait_until(lambda: len(load.ids) > 20, "submits are accepted")
+            wait_for_more(20, load)
             fill(filler, leave=rng.randrange(0, 20_000))
             # Longer than it takes to crash five times, which would end the stack.
-            wait_until(lambda: load.refused[503] > 60, "submits are refused", 90)
+            wait_for_refusals(60, load)
             assert s.stack.driven.popen.poll() is None, "the stack has given up"
             filler.unlink()
             freed = time.monotonic()
             if s.kind == "redis" and not answers(s.broker):
                 s.broker.back()  # it ends when it cannot write, as a service it is started again
-            count = len(load.ids)
-            wait_until(lambda: len(load.ids) > count + 5, "submits are accepted again", 90)
+            wait_for_more(5, load)
             s.note(accepting_again_after_s=time.monotonic() - freed)
         assert load.refused.keys() == {503}, dict(load.refused)
         s.note(refused=load.refused[503])

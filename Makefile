@@ -25,7 +25,7 @@ unit: $(VENV)/.test  ## run the fast tests only
 	@$(BIN)/python -m pytest tests/unit
 
 # Several scenarios at a time, each where there is room: most wait for what a fault brings about.
-CHAOS = $(BIN)/python -m pytest tests/chaos -q -n $(CHAOS_PROCESSES) --dist load --maxschedchunk 1 --show-capture=no --tb=short
+CHAOS = $(BIN)/python -m pytest tests/chaos -v -n $(CHAOS_PROCESSES) --dist load --maxschedchunk 1 --show-capture=no --tb=short
 CHAOS_PROCESSES ?= 3
 
 chaos: $(VENV)/.test  ## torture it: all scenarios, tens of minutes; SEED=… repeats a run, ONLY=1,17 chooses

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import properties  # noqa: F401 - chooses Hypothesis's profile
 import psutil
 import pytest
 from api_server import CANARY, Api

@@ -154,12 +154,12 @@ Text = Annotated[str, AfterValidator(check_text), Field(json_schema_extra={"patt
 SomeText = Annotated[str, AfterValidator(check_some_text), Field(json_schema_extra={"pattern": _SOME_TEXT_PATTERN})]
 ModelName = Annotated[
     str,
-    AfterValidator(_check_model),
     Field(
         min_length=1,
         max_length=_MAX_LINE,
         json_schema_extra={"pattern": _MODEL_PATTERN, "not": {"pattern": _ADDRESS_PATTERN}},
     ),
+    AfterValidator(_check_model),
 ]
 Whole = Annotated[int, BeforeValidator(_whole)]
 ApiKey = Annotated[

@@ -30,6 +30,10 @@ GRACE: Final = 10.0
 #: Ageing: at most this share of what is dequeued, and this many at once.
 _AGED_SHARE: Final = 1 / 20
 _AGED_MOST: Final = 50
+#: Where workers put what they answer to remote control, in seconds until it expires; keys looked at in a round.
+_REPLIES: Final = "*.reply.celery.pidbox"
+_REPLIES_TTL: Final = 30
+_SCANNED: Final = 1000
 
 
 class Reaper:
@@ -45,6 +49,7 @@ class Reaper:
         self._store = queue.store
         self._name = name
         self._broker: Redis | None = None
+        self._cursor = 0
 
     async def run(self) -> None:
         """Reap for ever; errors are logged once per outage, and the next round tries again."""
@@ -69,7 +74,21 @@ class Reaper:
             known, tail = await self._tail(index)
             if known:
                 count += await self._publish(await self._store.missing(index, tail=tail, grace=GRACE))
+        await self._forget_replies()
         return count + await self._age()
+
+    async def _forget_replies(self) -> None:
+        """Have answers expire that came too late: to ``celery inspect``, or to a Flower that is gone.
+
+        A list in which nobody waits any more for what workers answer stays for ever, as kombu gives it no TTL.
+        """
+        if not self._queue.publisher.is_redis:
+            return
+        redis = self._redis()
+        self._cursor, keys = await redis.scan(self._cursor, match=_REPLIES, count=_SCANNED)
+        for key in keys:
+            if await redis.ttl(key) == -1:
+                await redis.expire(key, _REPLIES_TTL)
 
     async def _publish(self, tokens: Sequence[Token]) -> int:
         self._queue.publisher.soon(tokens)

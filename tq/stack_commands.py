@@ -128,19 +128,28 @@ def worker(
         str | None, typer.Option("--queues", "-Q", metavar="A,B", help="Only these queues.", show_default=False)
     ] = None,
     pool: Annotated[
-        str | None,
-        typer.Option("--pool", "-P", help="solo, threads or prefork, instead of tq's own.", show_default=False),
+        Literal["solo", "threads", "prefork"] | None,
+        typer.Option("--pool", "-P", help="Instead of tq's own.", show_default=False),
     ] = None,
-    loglevel: Annotated[str, typer.Option("--loglevel", "-l", help="Of the log on stderr.")] = "INFO",
+    loglevel: Annotated[
+        Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
+        typer.Option("--loglevel", "-l", help="Of the log on stderr.", case_sensitive=False),
+    ] = "INFO",
 ) -> int:
     """Run a worker in the foreground.
 
     The first Ctrl-C lets it end what it has begun, the second ends it.
     """
-    from tq.settings import get_settings
-    from tq.worker import run
+    from tq.messages import QUARANTINE, QUEUES
+    from tq.settings import get_settings, revise
 
-    return run(get_settings(), concurrency=concurrency, queues=queues, pool=pool, loglevel=loglevel.upper())
+    known = (*QUEUES, QUARANTINE)
+    if queues is not None and not set(queues.split(",")) <= set(known):
+        raise UsageError("there is no such queue", fix=f"take of these, with commas between them: {', '.join(known)}")
+    settings = get_settings() if concurrency is None else revise(get_settings(), concurrency=concurrency)
+    from tq.worker import run  # late: what is wrong is said before Celery is loaded
+
+    return run(settings, queues=queues, pool=pool, loglevel=loglevel)
 
 
 def flower() -> None:

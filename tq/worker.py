@@ -242,7 +242,6 @@ def _default_concurrency(options: dict[str, Any], conf: Any, **_: Any) -> None:
 def run(
     settings: Settings,
     *,
-    concurrency: int | None = None,
     queues: str | None = None,
     pool: str | None = None,
     loglevel: str = "INFO",
@@ -250,8 +249,7 @@ def run(
     """Run a worker in the foreground until it is stopped; returns the exit code.
 
     Args:
-        settings: TQ_CONCURRENCY when ``concurrency`` is None.
-        concurrency: messages in flight.
+        settings: of this process.
         queues: comma separated; both when None.
         pool: another pool of Celery's (``solo``, ``threads``, ``prefork``); tq's own when None.
         loglevel: of the log on stderr.
@@ -262,7 +260,7 @@ def run(
     # About a setting that this app has made its choice of.
     warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
     argv = ["--quiet", "worker", "--queues", queues or ",".join(QUEUES), "--hostname", f"tq-{os.getpid()}@%h"]
-    argv += ["--concurrency", str(concurrency or settings.concurrency), "--loglevel", loglevel]
+    argv += ["--concurrency", str(settings.concurrency), "--loglevel", loglevel]
     # Both only serve features that the store replaces (revokes, leader election), and delay the start.
     argv += ["--without-gossip", "--without-mingle"]
     if pool:

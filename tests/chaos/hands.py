@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psutil
-from servers import Process, wait_until
+from servers import wait_until
 from stage import Stage
 
 
@@ -24,10 +24,9 @@ def holder(s: Stage, message_id: str) -> int:
     return int(owner.split(":")[-2]) if owner else 0
 
 
-def log_lines(s: Stage, workers: Sequence[Process], pattern: str) -> list[str]:
-    """Lines of the stack's log and of further workers' that hold a pattern."""
-    text = "\n".join([s.stack.driven.text, *(worker.output for worker in workers)])
-    return [line for line in text.splitlines() if re.search(pattern, line)]
+def lines(log: str, pattern: str) -> list[str]:
+    """Lines of a log that hold a pattern."""
+    return [line for line in log.splitlines() if re.search(pattern, line)]
 
 
 @contextmanager

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from urllib.parse import urlsplit
 
 import pytest
 from crowd import Answer, Crowd, Health, Memory, percentile
@@ -14,6 +18,7 @@ from servers import wait_until
 from stage import OWN_KEY, MakeStage, Stage
 
 from tq.celery import PRIORITY_STEPS, list_name
+from tq.limits import Limits
 from tq.messages import MAX_PRIORITY, QUEUES
 from tq.store import open_store
 from tq.worker import reserved_slots
@@ -77,16 +82,16 @@ async def submit_at_once(s: Stage, number: int, *, kill: bool) -> int:
 # -- 20: retries -------------------------------------------------------------------------------------
 
 
-@pytest.mark.scenario(20, "10,000 retries due at once", weight=90)
+@pytest.mark.scenario(20, "10,000 retries due at once", weight=200)
 def test_retries_due_at_once(stage: MakeStage) -> None:
     """Worker and API stay small, and urgent messages start at once while they come due and run."""
     count = 10_000
-    with stage() as s:
+    with stage(patience=400) as s:
         s.submit(500)
         s.wait_ended()
         ids = s.submit(count, fault="503=3600x1")
         with s.broker.client() as client, Memory(s, "worker", "api") as memory:
-            wait_until(lambda: client.zcard("tq:due") == count, lambda: f"{client.zcard('tq:due')} wait", 180)
+            wait_until(lambda: client.zcard("tq:due") == count, lambda: f"{client.zcard('tq:due')} wait", 400)
             began = time.monotonic()
             client.zadd("tq:due", dict.fromkeys(ids, time.time() * 1000), xx=True)
             starts: list[float] = []
@@ -114,9 +119,9 @@ def test_flood_of_urgent(stage: MakeStage) -> None:
         s.provider.latency = 0.3
         s.submit(300, priority=10)
         began = time.monotonic()
-        patient = s.submit(s.rng.randrange(40, 80), priority=0)
+        patient = s.submit(s.rng.randrange(30, 60), priority=0)
         least, served_after = 300, 0.0
-        while time.monotonic() - began < seconds:
+        while (flooded := time.monotonic() - began) < seconds or (not served_after and flooded < 2 * seconds):
             waiting = client.zcard("tq:queued:10")
             least = min(least, waiting)
             if waiting < 200:
@@ -125,18 +130,16 @@ def test_flood_of_urgent(stage: MakeStage) -> None:
                 served_after = time.monotonic() - began
         called = ids_of(s, s.provider.contents())
         served = set(called) & set(patient)
-        # Beyond the share of all that were called for: never more than were on their way together.
-        ahead = max(
-            number - share * (index + 1)
-            for number, index in enumerate((i for i, name in enumerate(called) if name in served), start=1)
-        )
+        # By how many they were ahead of their share at most, in the order of the calls.
+        places = (index for index, name in enumerate(called, start=1) if name in served)
+        ahead = max((number - share * place for number, place in enumerate(places, start=1)), default=0.0)
         s.note(flood=len(called), priority_0=len(patient), all_served_after_s=served_after, ahead_of_share=ahead)
         assert least > 0, "else it was no flood"
         assert len(served) == len(patient), f"{len(served)} of {len(patient)} were served"
-        assert ahead <= 20
+        assert ahead <= 5
 
 
-@pytest.mark.scenario(22, "slow default messages in all slots, then priority 10", ci=("redis",), weight=20)
+@pytest.mark.scenario(22, "slow default messages in all slots, then priority 10", ci=("redis",), weight=15)
 def test_flood_of_slow(stage: MakeStage, rng: random.Random) -> None:
     """An urgent message starts within a second, however many slow ones run and wait."""
     slots = rng.choice([4, 20, 50, 200])
@@ -177,16 +180,17 @@ def starts_of(s: Stage, count: int) -> list[float]:
 # -- 23: a long queue --------------------------------------------------------------------------------
 
 #: How many are queued, and how many of them are called for before the rest is cancelled; the same for CI.
-LONG, LONG_IN_CI = (100_000, 15_000), (5_000, 2_000)
+LONG, LONG_IN_CI = (100_000, 8_000), (5_000, 2_000)
 CANCELLED_AT_ONCE = 2000
 
 
 @pytest.mark.scenario(23, "100,000 queued, then a worker", ci=("embedded",), weight=150)
 def test_long_queue(stage: MakeStage, request: pytest.FixtureRequest) -> None:
     """The worker takes them strictly by priority, and needs no more memory than for a short queue."""
+    slots = 20
     count, enough = LONG_IN_CI if request.config.getoption("--chaos-subset") else LONG
     # Ageing (scenario 21) would bring some forward that have waited for longer than this takes.
-    with stage(TQ_MAX_QUEUED=str(2 * count), TQ_MAX_WAIT="1h") as s:
+    with stage(TQ_MAX_QUEUED=str(2 * count), TQ_MAX_WAIT="1h", TQ_CONCURRENCY=str(slots)) as s:
         warm_up(s)
         worker = s.stack.service("worker")
         worker.suspend()
@@ -209,7 +213,7 @@ def test_long_queue(stage: MakeStage, request: pytest.FixtureRequest) -> None:
         overtaken = most_overtaken(s, ids_of(s, s.provider.contents()[first:]), ids)
         s.note(submits_per_s=count / submitted, calls_per_s=rate, cancelled=cancelled, overtaken=overtaken)
         s.note(**{f"submitting_{name}": figure for name, figure in submitting.figures().items()}, **memory.figures())
-        assert overtaken <= 200 + 5  # what is in flight, and what was given to the worker that is gone
+        assert overtaken <= slots + 1  # what is in flight, and what was given to the worker that is gone
         assert memory.growth("worker") < 30
         assert memory.growth("api") < 30
         assert submitting.growth("api") < 30
@@ -220,7 +224,7 @@ def submit_long(s: Stage, count: int) -> list[str]:
     ids: list[str] = []
     while len(ids) < count:
         ids += s.submit(s.rng.randrange(400, 500), priority=0)
-        ids += s.submit(s.rng.randrange(50, 80))
+        ids += s.submit(s.rng.randrange(25, 40))
     return ids
 
 
@@ -230,19 +234,31 @@ def submit_long(s: Stage, count: int) -> list[str]:
 @pytest.mark.scenario(24, "hundreds of clients who do not wait", ci=("redis",), weight=45)
 def test_api_overload(stage: MakeStage, rng: random.Random) -> None:
     """Who cannot be served is told when to come again; nobody goes without an answer, and what is accepted ends."""
-    connections, seconds = rng.randrange(300, 600), 15
+    connections, seconds = rng.randrange(200, 400), 15
+    # At times there are a few more than the API takes: to those it only says so, but for /health.
+    idle = rng.choice([0, Limits().connections + 20 - connections])
     with stage(TQ_MAX_QUEUED="1000", TQ_CONCURRENCY="50") as s:
         s.provider.latency = 0.2
         warm_up(s)
-        with Memory(s, "api") as memory, Health(s) as health:
+        with Memory(s, "api") as memory, silent(s, idle), Health(s) as health:
             answers, slowest = asyncio.run(overload(s, connections, time.monotonic() + seconds))
-        s.note(connections=connections, answers=dict(sorted(answers.items())), slowest_answer_s=slowest)
+        s.note(connections=connections, idle=idle, answers=dict(sorted(answers.items())), slowest_answer_s=slowest)
         s.note(slowest_health_s=health.slowest, **memory.figures())
         assert set(answers) <= {202, 429, 503}, answers
         assert answers[429] + answers[503] > 100, "else it was no overload"
         assert not health.wrong, health.wrong
-        assert health.slowest < 2
+        assert health.slowest < 5
         assert memory.growth("api") < 100
+
+
+@contextmanager
+def silent(s: Stage, count: int) -> Iterator[None]:
+    """So many connections on which nobody asks for anything."""
+    url = urlsplit(s.stack.info.api_url)
+    with ExitStack() as open_:
+        for _ in range(count):
+            open_.enter_context(socket.create_connection((url.hostname, url.port), timeout=30))
+        yield
 
 
 async def overload(s: Stage, connections: int, until: float) -> tuple[Counter[int], float]:

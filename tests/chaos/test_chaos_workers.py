@@ -9,7 +9,7 @@ from functools import partial
 
 import psutil
 import pytest
-from hands import holder, log_lines, popping
+from hands import holder, lines, popping
 from servers import wait_until
 from stage import MakeStage, Stage
 
@@ -104,7 +104,8 @@ def test_worker_stands_still_for_two_leases(stage: MakeStage) -> None:
         victim.resume()
 
         def rejected(why: str) -> int:
-            return len({name for name in held if log_lines(s, [other], f"{name} .*{why}")})
+            log = other.output if victim.pid == other.pid else s.stack.driven.text
+            return sum(bool(lines(log, f"{name} .*{why}")) for name in held)
 
         void, aborted = "this outcome is void", "someone else's now"
         wait_until(lambda: rejected(f"({void}|{aborted})") == len(held), "every late finish is rejected")
@@ -171,7 +172,7 @@ def test_killed_while_it_drains(stage: MakeStage) -> None:
         short_count = s.rng.randrange(10, 20)
         short = s.submit(short_count, fault="latency=3x1", priority=10)
         long = s.submit(slots - short_count, fault="holdx1", priority=10)
-        wait_until(lambda: s.provider.inflight == slots, "every slot is taken")
+        wait_until(lambda: s.provider.inflight == slots, "every slot is taken", 90)
         worker = s.stack.service("worker")
         worker.terminate()
         waiting = s.submit(s.rng.randrange(10, 30))
@@ -224,7 +225,7 @@ def test_cancelled_never_runs(stage: MakeStage) -> None:
             slowest = max(slowest, time.monotonic() - began)
         beat = lease / 3
         # A heartbeat to hear of it, and a moment for the connection to close.
-        assert slowest < beat + 0.5, f"aborted after {slowest:.1f} s"
+        assert slowest < beat + 1.5, f"aborted after {slowest:.1f} s"
 
         cancel(s, at_once)
         s.stack.kill()

@@ -297,7 +297,8 @@ def test_process_takes_the_message_named(http: httpx.Client) -> None:
     submit(http, message_id="high", priority=8)
     assert http.post("/messages/process", json={"message_id": "low"}).json()["status"] == "completed"
     problem(http.post("/messages/process", json={"message_id": "low"}), 409, "illegal-transition")
-    problem(http.post("/messages/process", json={"message_id": "none"}), 404, "unknown-message")
+    for name in ("none", "", "a/b"):
+        problem(http.post("/messages/process", json={"message_id": name}), 404, "unknown-message")
     assert http.get("/messages/high").json()["status"] == "queued"
 
 
@@ -421,6 +422,7 @@ def test_retry_asks_again_for_a_key_that_is_gone(http: httpx.Client) -> None:
     http.post("/messages/a/cancel")
     for body in (None, {}, {"api_key": None}):
         problem(http.post("/messages/a/retry", json=body), 409, "missing-key")
+    problem(http.post("/messages/a/status", json={"status": "queued"}), 409, "missing-key")
     for key in ("", f"{CANARY} with spaces", 5):
         problem(http.post("/messages/a/retry", json={"api_key": key}), 422, "invalid-message")
     assert http.post("/messages/a/retry", json={"api_key": CANARY}).json()["status"] == "queued"

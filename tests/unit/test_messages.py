@@ -118,6 +118,13 @@ def test_all_errors_at_once_and_no_values() -> None:
     assert "text-of-mine" not in told
 
 
+def test_a_whole_number_may_have_a_point() -> None:
+    """To JSON Schema, which the OpenAPI document is written in, 7.0 is an integer; it is the same submission."""
+    pointed, plain = (parse_submission({"content": "a", "priority": number}) for number in (7.0, 7))
+    assert isinstance(pointed.priority, int)
+    assert pointed.fingerprint("") == plain.fingerprint("")
+
+
 def test_accepted_as_given() -> None:
     """The example of the contract is accepted, with the caller's own metadata untouched."""
     metadata = {"source_language": "en", "target_language": "pt-BR", "domain": "general", "ticket": {"id": [1, None]}}

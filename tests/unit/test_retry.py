@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import math
 import random
+from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -21,6 +23,11 @@ def highest(low: float, high: float) -> float:
     """Instead of chance: the upper bound, so that the table can name it."""
     assert low == 0.0
     return high
+
+
+def at(chance: float) -> Callable[[float, float], float]:
+    """Instead of chance: a point between the bounds, 0 = the lower, 1 = the upper."""
+    return lambda low, high: low + (high - low) * chance
 
 
 TABLE = [
@@ -90,7 +97,6 @@ def test_pure() -> None:
     assert not names & {"time", "random", "asyncio", "datetime", "sleep"}
 
 
-retryable = st.sampled_from([cls for cls in errors.ERRORS.values() if cls.retryable])
 policies = st.builds(
     RetryPolicy,
     max_retries=st.integers(0, 100),
@@ -99,24 +105,66 @@ policies = st.builds(
 )
 
 
-@given(retryable, st.integers(0, 200), policies, st.integers(0, 2**32))
-def test_never_above_cap_nor_negative(cls: type[errors.TqError], retries: int, policy: RetryPolicy, seed: int) -> None:
-    """Without Retry-After a wait lies between 0 and the cap, and there are never more than max_retries."""
-    decision = decide(cls("x"), retries, policy, random.Random(seed).uniform)
-    if isinstance(decision, RetryIn):
+@st.composite
+def failures(draw: st.DrawFn) -> errors.TqError:
+    """Every class of error; from a provider also with any Retry-After that a header could be read as."""
+    cls = draw(st.sampled_from([*errors.ERRORS.values()]))
+    if issubclass(cls, errors.AttemptError):
+        return cls("x", retry_after=draw(st.none() | st.floats() | st.floats(0.001, 1e6)))
+    return cls("x")
+
+
+def asked(error: errors.TqError) -> float | None:
+    """The wait that the provider has asked for, if that says anything."""
+    seconds = getattr(error, "retry_after", None)
+    return seconds if seconds is not None and 0 < seconds < math.inf else None
+
+
+@given(failures(), st.integers(0, 200), st.none() | st.integers(0, 3), policies, st.floats(0, 1))
+def test_every_decision_is_within_its_bounds(
+    error: errors.TqError, retries: int, same_error: int | None, policy: RetryPolicy, chance: float
+) -> None:
+    """Whether there is a retry follows from class and counts; when, from the cap or the provider, and chance."""
+    own = error.max_retries if isinstance(error, errors.AttemptError) else None
+    counted = retries if same_error is None else same_error
+    again = error.retryable and retries < policy.max_retries and (own is None or counted < own)
+    decision = decide(error, retries, policy, at(chance), same_error=same_error)
+    assert isinstance(decision, RetryIn if again else GiveUp)
+    if isinstance(decision, GiveUp):
+        assert decision.reason.startswith(f"{error.type}: ")
+    elif (wanted := asked(error)) is not None:
+        believed = min(wanted, MAX_RETRY_AFTER)
+        assert believed <= decision.seconds <= believed * 1.1 * (1 + 1e-9)
+    else:
         assert 0 <= decision.seconds <= policy.max_delay
-        assert retries < policy.max_retries
-    elif not issubclass(cls, errors.AttemptError) or cls.max_retries is None:
-        assert retries >= policy.max_retries
+        assert decision.seconds <= policy.base * 2.0**retries
 
 
-@given(st.floats(min_value=0.001, max_value=1e12), st.integers(0, 4), st.integers(0, 2**32))
-def test_retry_after_is_never_undercut(asked: float, retries: int, seed: int) -> None:
-    """We wait at least what was asked, at most a tenth longer; only a day of it is believed."""
-    decision = decide(errors.RateLimited("x", retry_after=asked), retries, POLICY, random.Random(seed).uniform)
-    assert isinstance(decision, RetryIn)
-    believed = min(asked, MAX_RETRY_AFTER)
-    assert believed <= decision.seconds <= believed * 1.1 + 1e-9
+@given(policies)
+def test_caps_only_grow_and_end_at_the_longest_delay(policy: RetryPolicy) -> None:
+    """Each cap is twice the one before, up to TQ_RETRY_MAX_DELAY, where they stay."""
+    patient = RetryPolicy(10**9, policy.base, policy.max_delay)
+    caps = []
+    for retries in [*range(64), 1000, 10**8]:
+        decision = decide(errors.ProviderTimeout("x"), retries, patient, highest)
+        assert isinstance(decision, RetryIn)
+        caps.append(decision.seconds)
+    assert caps == sorted(caps)
+    assert caps[0] == min(policy.base, policy.max_delay)
+    assert all(after == min(2 * before, policy.max_delay) for before, after in pairwise(caps[:64]))
+    assert caps[-1] == caps[63] == policy.max_delay
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=20), st.integers(0, 20), policies)
+def test_jitter_is_all_of_its_range(chances: list[float], retries: int, policy: RetryPolicy) -> None:
+    """Chance moves the wait over the whole range from nothing to the cap, in proportion."""
+    patient = RetryPolicy(100, policy.base, policy.max_delay)
+    cap = decide(errors.RateLimited("x"), retries, patient, highest)
+    assert isinstance(cap, RetryIn)
+    for chance in chances:
+        decision = decide(errors.RateLimited("x"), retries, patient, at(chance))
+        assert isinstance(decision, RetryIn)
+        assert decision.seconds == pytest.approx(cap.seconds * chance)
 
 
 @given(st.integers(0, 4), st.integers(0, 2**32))

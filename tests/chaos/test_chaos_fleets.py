@@ -173,8 +173,8 @@ def test_wrong_clocks(stage: MakeStage, tmp_path_factory: pytest.TempPathFactory
         took = {each.pid: len(lines(each.output, "started")) for each in workers}
 
         calls = s.calls()
-        again = {name: s.log.changes[name] for name in s.statuses() if calls[name] != 1 + (name in retried)}
-        assert not again, f"these ran again: {again}"
+        repeated = {name: s.log.changes[name] for name in s.statuses() if calls[name] != 1 + (name in retried)}
+        assert not repeated, f"these ran again: {repeated}"
         later = 0.0
         for name, wait in retried.items():
             changes = s.log.changes[name]

@@ -37,7 +37,7 @@ def check_unanswered(stage: MakeStage, fault: str) -> None:
         s.submit(20)  # the first call of a worker costs it the import of the SDK
         s.wait_ended()
         times = s.rng.randrange(1, 3)
-        hanging = s.submit(s.rng.randrange(60, 120), fault=f"{fault}x{times}")
+        hanging = s.submit(s.rng.randrange(30, 60), fault=f"{fault}x{times}")
         wait_until(lambda: s.provider.inflight >= 20, "many hang")
         innocent = s.submit(s.rng.randrange(20, 40))
         s.wait_ended()

@@ -10,7 +10,7 @@ from tq.messages import TRANSITIONS, Message, Status
 ENDED = {Status.COMPLETED, Status.FAILED, Status.CANCELLED}
 LIVE = set(Status) - ENDED
 #: Of a message whose process died under it.
-QUARANTINE_AFTER, POISON_AFTER = 2, 3
+QUARANTINE_AFTER, POISON_AFTER = 2, 10
 #: Keys that say nothing of a single message; the stream is checked by itself.
 COUNTERS = {"tq:seq", "tq:claims", "tq:ageing", "tq:changes", "tq:full"}
 

@@ -10,9 +10,9 @@ from tq.portal import PerProcess
 from tq.settings import UNDER_STACK
 
 
-def process_name() -> str:
-    """This process, as people know it: host and pid."""
-    return f"{socket.gethostname()}:{os.getpid()}"
+def process_name(pid: int | None = None) -> str:
+    """This process, or another one here, as people know it: host and pid."""
+    return f"{socket.gethostname()}:{pid or os.getpid()}"
 
 
 #: This process, as claims and heartbeats name it: containers may share host names and pids.

@@ -1,8 +1,9 @@
 """The quarantine: messages under which worker processes died run in a process apart, one at a time.
 
-Should one of them be what kills, it kills that process alone; the innocent that were beside it go
-through. The process is started for the first such message, serves those that follow, and ends when it
-has been idle for a while, or with the worker that started it.
+Should one of them be what kills, it kills that process alone, is seen to do it, and fails. The innocent
+that were beside it go through, however often their workers are killed. The process is started for the
+first such message, serves those that follow, and ends when it has been idle for a while, or with the
+worker that started it.
 
 ``python -m tq.quarantine`` is that process: ids on stdin, a line each; how they ended on stdout.
 """
@@ -19,8 +20,8 @@ from contextlib import suppress
 from typing import Any, Final
 
 from tq.attempts import Attempts, Settled
-from tq.errors import ERRORS, AttemptLost, AttemptReleased
-from tq.identity import identity, log_format
+from tq.errors import ERRORS, AttemptLost, AttemptReleased, TqError
+from tq.identity import identity, log_format, process_name
 from tq.messages import Status
 from tq.queue import TranslationQueue
 
@@ -32,9 +33,14 @@ _LAST_MOMENT: Final = 4.0
 
 
 class Quarantine:
-    """This process's quarantine; belongs to one loop."""
+    """This process's quarantine; belongs to the loop of its queue.
 
-    def __init__(self) -> None:
+    Args:
+        queue: where the messages are.
+    """
+
+    def __init__(self, queue: TranslationQueue) -> None:
+        self._queue = queue
         self._turn = asyncio.Lock()
         self._child: Process | None = None
         self._retirement: asyncio.TimerHandle | None = None
@@ -69,9 +75,20 @@ class Quarantine:
         answer = await child.stdout.readline()
         if answer:
             return _parse(json.loads(answer))
-        await child.wait()
+        # Zero is no death: it was asked to stop, and has put back what it had.
+        poisoned = await self._blame(child, message_id) if await child.wait() else None
+        if poisoned is None:
+            return Settled(None, AttemptLost("its process in quarantine ended"))
+        logger.warning("%s failed: %s, %s", message_id, poisoned.type, poisoned)
+        return Settled(Status.FAILED, poisoned)
+
+    async def _blame(self, child: Process, message_id: str) -> TqError | None:
         logger.warning("%s: its process in quarantine died (%s)", message_id, child.returncode)
-        return Settled(None, AttemptLost("its process in quarantine died"))
+        try:
+            return await self._queue.blame(message_id, process_name(child.pid))
+        except TqError as error:
+            logger.warning("%s is not blamed yet, its lease will expire: %s", message_id, error)
+            return None
 
     async def _end(self, child: Process) -> None:
         with suppress(ProcessLookupError):

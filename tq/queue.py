@@ -323,7 +323,7 @@ class TranslationQueue:
     async def requeue_due(self) -> int:
         """Queue what is due: retries, and messages whose lease expired; returns how many.
 
-        One that was under its worker process for the third time when that died fails instead.
+        One that was under its worker process again and again when that died fails instead.
         """
         count = 0
         poisoned = Poisoned(f"the worker process died {POISON_AFTER} times while it ran this message").record()
@@ -335,6 +335,16 @@ class TranslationQueue:
             count += len(tokens)
             if len(tokens) < _MOST_DUE:
                 return count
+
+    async def blame(self, message_id: str, process: str) -> Poisoned | None:
+        """Fail a message in quarantine under which its process died; None when it was not under it.
+
+        Args:
+            message_id: which.
+            process: what had it, as ``process_name`` says.
+        """
+        error = Poisoned("the process in which it ran by itself died, as worker processes had before")
+        return error if await self.store.blame(message_id, process, error.record()) else None
 
     async def _wake(self, message_id: str) -> Message:
         message = await self.get(message_id)

@@ -56,7 +56,8 @@ _BATCH: Final = 500
 
 #: Crashes of its worker process after which a message is quarantined, and after which it has failed.
 QUARANTINE_AFTER: Final = 2
-POISON_AFTER: Final = 3
+#: After the latter nobody has seen it kill: what a worker sees (``blame``) counts at once.
+POISON_AFTER: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,6 +324,10 @@ class Store:
         """
         flat, failed = await self._script("reap", most, self._ttl, json.dumps(poisoned), QUARANTINE_AFTER, POISON_AFTER)
         return as_tokens(flat), list(failed)
+
+    async def blame(self, message_id: str, process: str, poisoned: ErrorRecord) -> bool:
+        """Fail a message that was seen to kill a process of this name; False when it does not run there."""
+        return bool(await self._script("blame", message_id, f"{process}:", self._ttl, json.dumps(poisoned)) == "ok")
 
     async def missing(self, index: int | str, *, tail: str | None, grace: float) -> builtins.list[Token]:
         """Queued messages of one index whose token is lost; ``tail`` is the id next to be popped."""

@@ -30,7 +30,7 @@ __all__ = ["get_queue_for_priority", "process_message"]
 
 queue = PerProcess(TranslationQueue)
 attempts = PerProcess(lambda: Attempts(queue.get(), identity.get()))
-quarantine = PerProcess(Quarantine)
+quarantine = PerProcess(lambda: Quarantine(queue.get()))
 
 
 class MessageTask(Task):

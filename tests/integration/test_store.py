@@ -243,6 +243,20 @@ async def test_an_expired_lease(store: Store, raw: Any) -> None:
     check_indexes(raw)
 
 
+async def test_seen_to_kill(store: Store, raw: Any) -> None:
+    """A message that is seen to kill the process it runs in fails at once; who does not have it is not believed."""
+    await submit(store)
+    await claim(store, owner="host:7:abc#1")
+    assert not await store.blame("m", "host:70", POISONED)
+    assert not await store.blame("other", "host:7", POISONED)
+    assert await store.blame("m", "host:7", POISONED)
+    message = await store.get("m")
+    assert message is not None
+    assert (message.status, message.error and message.error.type) == (Status.FAILED, "poison")
+    check_indexes(raw)
+    assert not await store.blame("m", "host:7", POISONED)
+
+
 async def test_a_program_outside_that_goes_away(store: Store) -> None:
     """Its lease expires too, but is no sign of poison, however often."""
     await submit(store)

@@ -178,9 +178,9 @@ def run(folder: Path, *argv: str) -> subprocess.CompletedProcess[str]:
 
 def scan(folder: Path) -> subprocess.CompletedProcess[str]:
     """Our `make secrets` on another repository, with the tools of this environment."""
-    return run(
-        folder, "make", "-f", str(ROOT / "Makefile"), "secrets", f"VENV={sys.prefix}", "-o", f"{sys.prefix}/.dev"
-    )
+    # Under `make test` it is a make within a make, which tells of the directories it enters.
+    make = ("make", "--no-print-directory", "-f", str(ROOT / "Makefile"))
+    return run(folder, *make, "secrets", f"VENV={sys.prefix}", "-o", f"{sys.prefix}/.dev")
 
 
 @scans

@@ -89,7 +89,10 @@ def test_retries_due_at_once(stage: MakeStage) -> None:
     with stage(patience=400) as s:
         s.submit(500)
         s.wait_ended()
-        ids = s.submit(count, fault="503=3600x1")
+        # All of them less urgent: among equals the order is that of their turns.
+        ids = [
+            name for _ in range(20) for name in s.submit(count // 20, fault="503=3600x1", priority=s.rng.randrange(10))
+        ]
         with s.broker.client() as client, Memory(s, "worker", "api") as memory:
             wait_until(lambda: client.zcard("tq:due") == count, lambda: f"{client.zcard('tq:due')} wait", 400)
             began = time.monotonic()

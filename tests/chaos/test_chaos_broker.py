@@ -309,6 +309,8 @@ def test_torn_tail(stage: MakeStage) -> None:
             s.broker.kill()
         first = s.rng.randrange(100, 119)
         kept, removed = tear(s.broker.folder, ids[first], s.rng.randrange(1, 40))
+        for name in ids[first:]:
+            s.ledger.forget(name)  # before anybody can ask for them again
         if s.kind == "redis":
             s.broker.back()
         s.stack.start()
@@ -316,8 +318,6 @@ def test_torn_tail(stage: MakeStage) -> None:
         found = s.statuses(ids)
         lost = [name for name in ids if found[name] == "unknown"]
         assert lost == ids[first:], f"lost {lost}, torn at {ids[first]}"
-        for name in lost:
-            s.ledger.forget(name)
         s.note(torn_bytes=removed, kept_bytes=kept, lost=len(lost))
 
 

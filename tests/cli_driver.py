@@ -30,7 +30,8 @@ def bare_environment(home: Path) -> dict[str, str]:
     # COLUMNS and LINES would hide the size of a test's own terminal.
     foreign = (*SETTINGS, "COLUMNS", "LINES")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
-    return inherited | {"HOME": str(home), "PYTHONUNBUFFERED": "1"}
+    # A call for each message, unless a test is about those that need none: faults are chosen, and counted, by message.
+    return inherited | {"HOME": str(home), "PYTHONUNBUFFERED": "1", "TQ_BATCH_MAX_ITEMS": "1", "TQ_MEMORY_TTL": "0"}
 
 
 class Cli:

@@ -87,6 +87,27 @@ def completion(
     }
 
 
+#: What can be wrong with one text of a shared answer: (source, target) -> text; the last two are made by the server.
+ITEM_FAULTS: Final[dict[str, Callable[[str, str], str]]] = {
+    "empty": lambda source, target: " ",  # noqa: ARG005 - all have the same form
+    "echo": lambda source, target: source,  # noqa: ARG005 - as above
+    "nul": lambda source, target: target + "\x00",  # noqa: ARG005 - as above
+    "fence": lambda source, target: f"```text\n{target}\n```",  # noqa: ARG005 - as above
+    "quotes": lambda source, target: f'"{target}"',  # noqa: ARG005 - as above
+    "swap": lambda source, target: fake_translation(target),  # noqa: ARG005 - as above
+    "missing": lambda source, target: "",  # noqa: ARG005 - as above
+    "twice": lambda source, target: target,  # noqa: ARG005 - as above
+}
+
+
+#: What a model that cannot keep to the form says instead.
+SHARED_FAULTS: Final = {
+    "garbled": "1. Bonjour\n2. Au revoir",
+    "null": '{"translations": null}',
+    "refusal-text": "I'm sorry, but I can't help with that.",
+}
+
+
 def odd_answer(name: str, call: Call, source: str, target: str) -> Any:
     """The JSON body of a 200 answer that is no good translation."""
     answers: dict[str, Callable[[], Any]] = {

@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import re
 import socket
 import struct
 import sys
@@ -24,7 +25,7 @@ import threading
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from email.utils import formatdate
@@ -33,7 +34,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import llm_faults
-from llm_faults import MARKER, Call, Fault, completion, error_body, fake_translation
+from limited import LimitPolicy
+from llm_faults import ITEM_FAULTS, MARKER, SHARED_FAULTS, Call, Fault, completion, error_body, fake_translation
 
 
 def _stripped(pairs: Mapping[str, str]) -> dict[str, str]:
@@ -41,11 +43,41 @@ def _stripped(pairs: Mapping[str, str]) -> dict[str, str]:
     return {source.strip(): target.strip(" \t\r\n") for source, target in pairs.items()}
 
 
+def marks_of(system: str) -> dict[str, str]:
+    """What the marks stand for, as the instructions say."""
+    found = re.findall(r'(⟦\d+⟧) is ("(?:[^"\\]|\\.)*")', system)
+    return {mark: json.loads(original) for mark, original in found}
+
+
+def texts_of(call: Call) -> list[str]:
+    """The text of a call, or those that share it, with what their marks stand for."""
+    if shared_texts(call.content) is None:
+        return [unhidden(call.content, marks_of(call.system))]
+    return [unhidden(item["text"], item.get("marks", {})) for item in json.loads(call.content)["texts"]]
+
+
+def unhidden(text: str, marks: Mapping[str, str]) -> str:
+    """The text with what its marks stand for."""
+    for mark, original in marks.items():
+        text = text.replace(mark, original)
+    return text
+
+
+def shared_texts(content: str) -> dict[str, str] | None:
+    """The texts of a request for several, by id; None when it is for one."""
+    try:
+        request = json.loads(content)
+        return {item["id"]: item["text"] for item in request["texts"]}
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
 class LlmServer:
     """The server, in a thread of its own while used as a context manager; ``port`` 0 = a free one."""
 
     def __init__(self, pairs: Mapping[str, str] | None = None, *, port: int = 0) -> None:
-        self.pairs = _stripped(pairs or {})
+        self.pairs: dict[str, str] = {}
+        self.know(pairs or {})
         self.host = "127.0.0.1"  # where it listens; 0.0.0.0 = also for other network namespaces
         self.port = port
         self.inflight = 0
@@ -61,10 +93,18 @@ class LlmServer:
         self.accepted = self.streamed = 0  # connections; bytes of raw answers that were taken off our hands
         self.inflight_max = self.inflight
         self.latency = 0.0
+        self.by_paragraph = False  # a text is known when its paragraphs are
+        self.longest: int | None = None  # characters after which an answer is cut off
+        self.shared_mode: str | None = None  # what is answered to every request for several texts
+        self.limit: LimitPolicy | None = None
         self._mode: Fault | None = None
         self._mode_left: int | None = None
         self._seen: Counter[str] = Counter()
         self._to_hold = 0
+
+    def know(self, pairs: Mapping[str, str]) -> None:
+        """Learn gold pairs."""
+        self.pairs |= _stripped(pairs)
 
     # -- life --------------------------------------------------------------------------------------
 
@@ -150,18 +190,23 @@ class LlmServer:
         return sum(not future.done() for future in self._held)
 
     def contents(self) -> list[str]:
-        """The texts of all calls so far, in order of arrival."""
-        return [call.content for call in self.calls]
+        """The texts of all calls so far, in order of arrival, with what their marks stand for."""
+        return [text for call in self.calls for text in texts_of(call)]
 
     def apply(self, changes: Mapping[str, Any]) -> None:
-        """What ``POST /control`` does: reset, pairs, mode, latency, hold (true or a number), release."""
+        """What ``POST /control`` does: reset, pairs, mode, latency, hold (true or a number), release.
+
+        And ``limit``: the arguments of a ``LimitPolicy``, or null.
+        """
         if changes.get("reset"):
             self.reset()
         if "pairs" in changes:
-            self.pairs |= _stripped(changes["pairs"])
+            self.know(changes["pairs"])
         if "mode" in changes:
             self.mode = changes["mode"]
         self.latency = float(changes.get("latency", self.latency))
+        if "limit" in changes:
+            self.limit = LimitPolicy(**changes["limit"]) if changes["limit"] is not None else None
         if "hold" in changes:
             self.hold(-1 if changes["hold"] is True else int(changes["hold"]))
         if changes.get("release"):
@@ -176,6 +221,7 @@ class LlmServer:
             "inflight_max": self.inflight_max,
             "held": self.held,
             "mode": self.mode,
+            "refused": self.limit.refused if self.limit else 0,
         }
 
     # -- answers -----------------------------------------------------------------------------------
@@ -208,10 +254,17 @@ class LlmServer:
             headers=headers,
         )
         self.calls.append(call)
+        connection.limits = {}
+        if self.limit is not None:
+            tokens = (len(call.system) + len(call.content)) // 4 + 1
+            admitted, connection.limits = self.limit.admit(time.monotonic(), tokens)
+            if not admitted:
+                connection.send_json(429, error_body("Rate limit reached", "requests", "rate_limit_exceeded"))
+                return
         self.inflight += 1
         self.inflight_max = max(self.inflight_max, self.inflight)
         try:
-            fault = self._fault_of(call.content)
+            fault = self._fault_of_call(call.content)
             if self._to_hold:
                 self._to_hold -= self._to_hold > 0
                 await self._wait_for_release()
@@ -221,10 +274,55 @@ class LlmServer:
         finally:
             self.inflight -= 1
 
+    def _answer(self, call: Call) -> tuple[str, str]:
+        """The text that was asked for, and what a good model says."""
+        source = MARKER.sub("", call.content).strip()
+        shared = shared_texts(call.content)
+        if shared is None:
+            return source, self._translated(source, marks_of(call.system))
+        if self.shared_mode is not None:
+            return source, SHARED_FAULTS[self.shared_mode]
+        return source, json.dumps({"translations": [*self._shared_answers(call.content)]}, ensure_ascii=False)
+
+    def _translated(self, source: str, marks: Mapping[str, str]) -> str:
+        """The gold translation, also of a text whose placeholders are hidden behind marks."""
+        if self.by_paragraph and "\n\n" in source:
+            return "\n\n".join(self._translated(part, marks) for part in source.split("\n\n"))
+        source = unhidden(source, marks)
+        target = self.pairs.get(source) or fake_translation(source)
+        for mark, original in marks.items():
+            target = target.replace(original, mark, 1)
+        return target
+
+    def _shared_answers(self, request: str) -> Iterator[dict[str, str]]:
+        for item in json.loads(request)["texts"]:
+            name, text = item["id"], item["text"]
+            target = self._translated(MARKER.sub("", text).strip(), item.get("marks", {}))
+            fault = self._fault_of(text) if MARKER.search(text) else None
+            if fault is None or fault.name not in ITEM_FAULTS:
+                yield {"id": name, "text": target}
+            elif fault.name == "twice":
+                yield from [{"id": name, "text": target}] * 2
+            elif fault.name != "missing":
+                yield {"id": name, "text": ITEM_FAULTS[fault.name](text, target)}
+
     async def _wait_for_release(self) -> None:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._held.append(future)
         await future
+
+    def _fault_of_call(self, content: str) -> Fault | None:
+        """A shared call has the first fault of its texts that is not a matter of this text alone."""
+        shared = shared_texts(content)
+        if shared is None:
+            return self._fault_of(content)
+        for text in shared.values():
+            fault = self._fault_of(text) if MARKER.search(text) else None
+            if fault is not None and fault.name not in ITEM_FAULTS:
+                return fault
+            if fault is not None:
+                self._seen[text] -= 1  # it counts when the text is answered
+        return self._fault_of(MARKER.sub("", content))
 
     def _fault_of(self, content: str) -> Fault | None:
         index = self._seen[content]
@@ -241,9 +339,10 @@ class LlmServer:
         return self._mode
 
     async def _reply(self, connection: _Connection, call: Call, fault: Fault | None) -> None:
-        source = MARKER.sub("", call.content).strip()
-        target = self.pairs.get(source) or fake_translation(source)
+        source, target = self._answer(call)
         good = completion(call, target)
+        if self.longest is not None and len(target) > self.longest:
+            good = completion(call, target[: self.longest], finish="length")
         name, value, _ = fault = fault or Fault("ok", None, None)
         match name:
             case _ if (status := llm_faults.status_answer(fault, call.key)) is not None:
@@ -273,6 +372,7 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self, server: LlmServer) -> None:
         self._llm = server
+        self.limits: dict[str, str] = {}  # headers of all answers, about the rate limit
         self._buffer = b""
         self._task: asyncio.Task[None] | None = None
         self._writable = asyncio.Event()
@@ -329,7 +429,7 @@ class _Connection(asyncio.Protocol):
         self.send(status, json.dumps(body).encode(), "application/json", headers)
 
     def send(self, status: int, body: bytes, kind: str, headers: Mapping[str, str] | None = None) -> None:
-        self._transport.write(_head(status, len(body), kind, headers or {}) + body)
+        self._transport.write(_head(status, len(body), kind, self.limits | dict(headers or {})) + body)
 
     async def stream(self, status: int, length: int, parts: Iterable[bytes], kind: str, encoding: str) -> None:
         self._transport.write(_head(status, length, kind, {"Content-Encoding": encoding}))

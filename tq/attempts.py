@@ -12,25 +12,30 @@ import json
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, Final, TypeVar
 
+from tq.bill import Bill
+from tq.checkpoints import Spent, StoredCheckpoints
 from tq.errors import (
     AttemptCancelled,
+    AttemptDeferred,
     AttemptError,
     AttemptLost,
     AttemptReleased,
     TqError,
     UnexpectedError,
 )
+from tq.glossary import parse_glossary
 from tq.heart import Heart
-from tq.messages import Message, Status
+from tq.messages import HIGH_FROM, Message, Status
+from tq.prices import Prices
 from tq.providers import Job
 from tq.queue import TranslationQueue, illegal
 from tq.records import Claim
-from tq.retry import GiveUp, RetryPolicy, decide
+from tq.retry import RetryIn, RetryPolicy, decide
 from tq.translation import Translation, Translator
 
 logger = logging.getLogger(__name__)
@@ -43,6 +48,11 @@ _LONGEST_PAUSE: Final = 5.0
 _LAST_MOMENT: Final = 2.0
 #: Retries due within so many seconds are not left to the reaper, which looks every five.
 _SOON: Final = 10.0
+_LATER: Final = 300.0
+#: Seconds until another model is tried.
+_AT_ONCE: Final = 0.05
+#: Seconds for which it is known whether messages are queued.
+_FRESH: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +71,10 @@ class Settled:
 class _Attempt:
     """One run of one message, on this process's loop."""
 
-    def __init__(self, claim: Claim, task: asyncio.Task[Any]) -> None:
+    def __init__(self, claim: Claim, task: asyncio.Task[Any], bill: Bill) -> None:
         self.claim = claim
         self.began = time.monotonic()
+        self.bill = bill
         self.why_aborted: TqError | None = None
         self._task = task
         self._settling = False
@@ -96,7 +107,10 @@ class Attempts:
         self._queue = queue
         self._settings = queue.settings
         self._name = name
-        self._translator = Translator(self._settings)
+        self._translator = Translator(self._settings, queue.store, self._more_comes)
+        self._prices = Prices.load(self._settings.prices)
+        self._slots = 0
+        self._depth = (0.0, False)
         self._policy = RetryPolicy(
             self._settings.max_retries, self._settings.retry_base, self._settings.retry_max_delay
         )
@@ -109,6 +123,10 @@ class Attempts:
     def heart(self) -> Heart:
         """The heartbeat; it starts by itself with the first attempt."""
         return self._heart
+
+    def share(self, slots: int) -> None:
+        """From now on messages may share calls: so many of them can run here at once."""
+        self._slots = slots
 
     async def aclose(self) -> None:
         """Stop the heartbeat and close the providers' connections."""
@@ -175,7 +193,7 @@ class Attempts:
         message = claim.message
         if former := self._running.get(message.message_id):
             former.abort(AttemptLost("taken over by a later attempt of this process"))
-        attempt = self._running[message.message_id] = _Attempt(claim, task)
+        attempt = self._running[message.message_id] = _Attempt(claim, task, Bill(self._prices))
         self._heart.start()
         logger.info("%s %s p%d started", message.message_id, message.languages, message.priority)
         try:
@@ -188,18 +206,11 @@ class Attempts:
     async def _translate(self, attempt: _Attempt) -> Translation | TqError:
         message = attempt.claim.message
         try:
-            return await self._translator.translate(
-                Job(
-                    content=message.content,
-                    target_language=str(message.metadata["target_language"]),
-                    source_language=_text(message.metadata.get("source_language")),
-                    domain=_text(message.metadata.get("domain")),
-                    model=message.model_name or self._settings.model,
-                    api_key=self._queue.unseal(attempt.claim),
-                    correction=attempt.claim.last_error,
-                )
-            )
-        except AttemptError as error:
+            job = self._job(attempt.claim)
+            store = self._queue.store
+            kept = StoredCheckpoints(store, message.message_id, attempt.claim.epoch, job.account)
+            return await self._translator.translate(job, attempt.bill, kept)
+        except (AttemptError, AttemptDeferred) as error:
             return error
         except asyncio.CancelledError:
             # Ours to end, whoever cancelled: by the heartbeat with a reason, else this process stops.
@@ -209,6 +220,46 @@ class Attempts:
         except Exception as error:  # noqa: BLE001 - a defect must not leave the message running for ever
             logger.error("%s: %s", message.message_id, type(error).__name__)  # noqa: TRY400 - no traceback: it may hold text
             return UnexpectedError(f"an unexpected {type(error).__name__} in tq or a library")
+
+    def _job(self, claim: Claim) -> Job:
+        message, metadata = claim.message, claim.message.metadata
+        key = self._queue.unseal(claim)
+        models = self._models(claim)
+        return Job(
+            content=message.content,
+            target_language=str(metadata["target_language"]),
+            source_language=_text(metadata.get("source_language")),
+            domain=_text(metadata.get("domain")),
+            model=models[min(claim.fallback, len(models) - 1)],
+            api_key=key,
+            correction=claim.last_error,
+            complaints=claim.complaints,
+            context=_text(metadata.get("context")),
+            formality=_text(metadata.get("formality")),
+            instructions=_text(metadata.get("instructions")),
+            terms=parse_glossary(metadata["glossary"]) if metadata.get("glossary") else (),
+            parameters={**self._settings.parameters, **(message.parameters or {})},
+            message_id=message.message_id,
+            account=self._queue.account(key),
+            urgent=message.priority >= HIGH_FROM,
+            alone=not self._slots or message.priority >= HIGH_FROM,
+            reuse=message.cache,
+        )
+
+    def _models(self, claim: Claim) -> Sequence[str]:
+        """What to try, in this order."""
+        message = claim.message
+        fallbacks = message.fallback_models or self._settings.fallback_models
+        return [claim.first_model or self._settings.model, *fallbacks]
+
+    async def _more_comes(self) -> bool:
+        """Whether more messages may get here soon: some are queued, and a slot is, or will be, free for them."""
+        if len(self._running) >= self._slots and not self._translator.calling:
+            return False
+        now = time.monotonic()
+        if now - self._depth[0] > _FRESH:
+            self._depth = (now, await self._queue.store.queued() > 0)
+        return self._depth[1]
 
     async def _settle(self, attempt: _Attempt, outcome: Translation | TqError) -> Settled:
         claim, seconds = attempt.claim, attempt.settle()
@@ -220,42 +271,57 @@ class Attempts:
             await self._release(claim)
             return Settled(None, outcome)
         if isinstance(outcome, Translation):
-            settled, fields, tokens, info = _completed(outcome)
+            settled, fields, info = _completed(outcome)
+        elif isinstance(outcome, AttemptDeferred):
+            settled, fields, info = Settled(Status.RETRYING, outcome, outcome.delay), {}, outcome.type
         else:
-            settled, fields, tokens, info = self._failed(claim, outcome)
+            settled, fields, info = self._failed(claim, outcome)
         # What was found is paid for: it gets a last moment when this process stops.
-        applied, _ = await _to_the_end(
-            self._until_stored(
-                lambda: self._queue.store.settle(
-                    message_id,
-                    claim.epoch,
-                    settled.status or Status.FAILED,
-                    fields=fields,
-                    delay=settled.delay,
-                    info=info,
-                    tokens=tokens,
-                    retried=settled.status is Status.RETRYING,
-                )
-            )
-        )
+        applied, _ = await _to_the_end(self._record(attempt, settled, fields, info))
         if applied is None:
             logger.warning("%s: its outcome is lost with this worker, its lease will expire", message_id)
             return Settled(None, AttemptReleased("this worker stops"))
         if not applied:
             logger.warning("%s was taken over by another worker; this outcome is void", message_id)
             return Settled(None, AttemptLost("another attempt owns the message"))
-        logger.log(*_log_line(message_id, settled, seconds, tokens))
+        logger.log(*_log_line(message_id, settled, seconds, attempt.bill.tokens))
         if settled.status is Status.RETRYING:
-            self._look_after(settled.delay)
+            # Many that are put off come back one after the other: the reaper's rounds would bunch them.
+            self._look_after(settled.delay, _LATER if isinstance(settled.error, AttemptDeferred) else _SOON)
         return settled
 
-    def _look_after(self, delay: float) -> None:
+    async def _record(self, attempt: _Attempt, settled: Settled, fields: dict[str, str], info: str) -> bool:
+        claim, spent = attempt.claim, attempt.bill.take()
+        deferred = isinstance(settled.error, AttemptDeferred)
+        return await self._until_stored(
+            lambda: self._queue.store.settle(
+                claim.message.message_id,
+                claim.epoch,
+                settled.status or Status.FAILED,
+                fields=fields,
+                delay=settled.delay,
+                info=info,
+                tokens=(spent.prompt_tokens, spent.completion_tokens),
+                cost=spent.cost,
+                account=self._account(claim) if spent != Spent() else "",
+                retried=settled.status is Status.RETRYING and not deferred and "fallback" not in fields,
+                deferred=deferred,
+            )
+        )
+
+    def _account(self, claim: Claim) -> str:
+        try:
+            return self._queue.account(self._queue.unseal(claim))
+        except AttemptError:
+            return "unknown"
+
+    def _look_after(self, delay: float, most: float) -> None:
         """Have a retry that is due before the reaper's next round queued in time.
 
         One look serves all that are due in the same tenth of a second; should this process end, the
         reaper of another finds them.
         """
-        if delay > _SOON:
+        if delay > most:
             return
         loop = asyncio.get_running_loop()
         tenth = int((loop.time() + delay) * 10) + 1
@@ -274,16 +340,21 @@ class Attempts:
 
         self._looks[tenth] = loop.call_at(tenth / 10, begin)
 
-    def _failed(self, claim: Claim, error: TqError) -> tuple[Settled, dict[str, str], tuple[int, int], str]:
+    def _failed(self, claim: Claim, error: TqError) -> tuple[Settled, dict[str, str], str]:
         provider = self._translator.provider_for(claim.sealed or None)
-        fields = {"error": json.dumps(error.record()), "provider": provider}
-        tokens = getattr(error, "usage", None) or (0, 0)
+        fields = {"error": json.dumps(error.record(), ensure_ascii=False), "provider": provider, "switched": ""}
         decision = decide(
             error, claim.retries, self._policy, random.uniform, same_error=int(claim.last_error == error.type)
         )
-        if isinstance(decision, GiveUp):
-            return Settled(Status.FAILED, error), fields, tokens, error.type
-        return Settled(Status.RETRYING, error, decision.seconds), fields, tokens, error.type
+        if isinstance(decision, RetryIn):
+            return Settled(Status.RETRYING, error, decision.seconds), fields, error.type
+        models = self._models(claim)
+        if isinstance(error, AttemptError) and error.of_the_model and claim.fallback + 1 < len(models):
+            # The next model starts afresh: with all retries, and without being told of another one's mistakes.
+            following = claim.fallback + 1
+            fields |= {"fallback": str(following), "fallback_model": models[following], "retries": "", "switched": "1"}
+            return Settled(Status.RETRYING, error, _AT_ONCE), fields, error.type
+        return Settled(Status.FAILED, error), fields, error.type
 
     async def _until_stored(self, call: Callable[[], Awaitable[T]]) -> T:
         """Keep trying until the store answers; it decides what still counts."""
@@ -327,20 +398,23 @@ async def _to_the_end(coroutine: Coroutine[Any, Any, T]) -> tuple[T | None, bool
         return None, True
 
 
-def _completed(outcome: Translation) -> tuple[Settled, dict[str, str], tuple[int, int], str]:
+def _completed(outcome: Translation) -> tuple[Settled, dict[str, str], str]:
     fields = {
         "translation": outcome.text,
         "warnings": json.dumps(list(outcome.warnings)) if outcome.warnings else "",
         "provider": outcome.provider,
         "error": "",
     }
-    tokens = (outcome.prompt_tokens, outcome.completion_tokens)
-    return Settled(Status.COMPLETED), fields, tokens, outcome.provider
+    if outcome.cached:
+        fields["cached"] = "1"
+    if outcome.detected_language:
+        fields["detected"] = outcome.detected_language
+    return Settled(Status.COMPLETED), fields, outcome.provider
 
 
-def _log_line(message_id: str, settled: Settled, seconds: float, tokens: tuple[int, int]) -> tuple[Any, ...]:
+def _log_line(message_id: str, settled: Settled, seconds: float, tokens: int) -> tuple[Any, ...]:
     if settled.status is Status.COMPLETED:
-        return logging.INFO, "%s completed %.1fs, %d tokens", message_id, seconds, sum(tokens)
+        return logging.INFO, "%s completed %.1fs, %d tokens", message_id, seconds, tokens
     error = settled.error
     kind = error.type if error else ""
     if settled.status is Status.RETRYING:

@@ -9,19 +9,23 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, ClassVar, Self, TypedDict, Unpack
+from typing import Any, ClassVar, Literal, Self, TypedDict, Unpack
 
 from pydantic import JsonValue
 
 from tq.errors import ErrorRecord, TqError
-from tq.messages import Change, Message, Stats, Status, Submission, parse_submission, wait_timeout
+from tq.figures import Stats
+from tq.messages import Change, Message, Status, Submission, parse_submission, wait_timeout
 
 
 class SubmissionFields(TypedDict, total=False):
     """What may be said of a text by keyword; absent and None are the same.
 
-    ``to`` and ``source`` are BCP 47 tags; ``priority`` is 0 to 10, 10 the most urgent; ``metadata`` are
-    further keys of the caller's own.
+    ``to`` and ``source`` are BCP 47 tags; ``priority`` is 0 to 10, 10 the most urgent; ``context`` is sent
+    and not translated; ``formality`` is ``formal`` or ``informal``; ``glossary`` maps terms to their
+    translations, or is a list of ``{"source", "target", "mandatory"}``; ``cache`` = False never takes an
+    earlier translation; ``parameters`` are sent with the request (``temperature``); ``metadata`` are further
+    keys of the caller's own.
     """
 
     to: str | None
@@ -30,6 +34,13 @@ class SubmissionFields(TypedDict, total=False):
     model: str | None
     priority: int | None
     metadata: Mapping[str, JsonValue] | None
+    context: str | None
+    formality: Literal["formal", "informal"] | None
+    instructions: str | None
+    glossary: Mapping[str, str] | Sequence[Mapping[str, JsonValue]] | None
+    cache: bool | None
+    fallback_models: Sequence[str] | None
+    parameters: Mapping[str, JsonValue] | None
     message_id: str | None
     api_key: str | None
 
@@ -40,11 +51,17 @@ def make_submission(content: str, **fields: Unpack[SubmissionFields]) -> Submiss
     Raises:
         InvalidMessage: with an entry in ``errors`` for each thing that is wrong.
     """
-    languages = {
+    glossary = fields.get("glossary")
+    known = {
         "source_language": fields.get("source"),
         "target_language": fields.get("to"),
         "domain": fields.get("domain"),
+        "context": fields.get("context"),
+        "formality": fields.get("formality"),
+        "instructions": fields.get("instructions"),
+        "glossary": dict(glossary) if isinstance(glossary, Mapping) else glossary and [*map(dict, glossary)],
     }
+    models, parameters = fields.get("fallback_models"), fields.get("parameters")
     body = {
         "content": content,
         "model_name": fields.get("model"),
@@ -52,8 +69,11 @@ def make_submission(content: str, **fields: Unpack[SubmissionFields]) -> Submiss
         "priority": fields.get("priority"),
         "metadata": {
             **(fields.get("metadata") or {}),
-            **{name: value for name, value in languages.items() if value is not None},
+            **{name: value for name, value in known.items() if value is not None},
         },
+        "cache": fields.get("cache"),
+        "fallback_models": None if models is None else [*models],
+        "parameters": None if parameters is None else {**parameters},
         "message_id": fields.get("message_id"),
     }
     return parse_submission({name: value for name, value in body.items() if value is not None})

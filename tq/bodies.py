@@ -26,7 +26,8 @@ _BEFORE_VALUES: Final = (b",", b"[", b"{")
 _MIB: Final = 2**20
 #: A batch of many small messages; one of few large ones is better sent as single messages.
 _BATCH_BYTES: Final = 32 * _MIB
-_MARGIN: Final = 64 * 1024
+#: For all but the content: 120 KiB of metadata with a context, instructions and a glossary, however escaped.
+_MARGIN: Final = 768 * 1024
 #: JSON may escape a byte of content in six characters: ``\u0001``.
 _ESCAPED: Final = 6
 

@@ -18,9 +18,17 @@ from tq import stack_commands
 from tq.errors import StoreRefused, TqError, Unauthorised, Unreachable, UsageError
 from tq.options import (
     AskKey,
+    Context,
+    Estimate,
+    FallbackModels,
+    Formality,
+    Glossary,
     Ids,
+    Instructions,
     Json,
+    NoCache,
     OptionalIds,
+    Parameters,
     StatusFilter,
     Url,
     ask_key,
@@ -98,7 +106,14 @@ def submit(  # noqa: PLR0913 - Typer takes the options from the signature
     ] = None,
     priority: Annotated[int, typer.Option(metavar="0..10", help="10 is the most urgent.")] = 0,
     model: Annotated[str | None, typer.Option(help="The model.  [default: TQ_MODEL]", show_default=False)] = None,
+    fallback_models: FallbackModels = None,
     domain: Annotated[str | None, typer.Option(help="The subject area.", show_default=False)] = None,
+    context: Context = None,
+    formality: Formality = None,
+    instructions: Instructions = None,
+    glossary: Glossary = None,
+    parameters: Parameters = None,
+    no_cache: NoCache = False,
     message_id: Annotated[
         str | None, typer.Option("--id", metavar="ID", help="Your own id.", show_default=False)
     ] = None,
@@ -106,6 +121,7 @@ def submit(  # noqa: PLR0913 - Typer takes the options from the signature
         str | None, typer.Option(metavar="KEY", help="The same key again answers the same message.", show_default=False)
     ] = None,
     key: AskKey = False,
+    estimate: Estimate = False,
     wait: Annotated[
         bool, typer.Option("--wait", "-w", help="Wait, and print the translation.", show_default=False)
     ] = False,
@@ -118,6 +134,7 @@ def submit(  # noqa: PLR0913 - Typer takes the options from the signature
 ) -> int:
     """Submit a text for translation."""
     from tq import submitting
+    from tq.estimating import show_estimate
 
     content = submitting.read_text(text, file, key=key)
     if content is None:
@@ -136,10 +153,20 @@ def submit(  # noqa: PLR0913 - Typer takes the options from the signature
             "priority": priority,
             "model": model,
             "domain": domain,
+            "context": submitting.read_context(context),
+            "formality": formality,
+            "instructions": instructions,
+            "glossary": submitting.read_glossary(glossary),
+            "cache": not no_cache,
+            "fallback_models": fallback_models,
+            "parameters": submitting.read_parameters(parameters or ()),
             "message_id": message_id,
-            "api_key": ask_key() if key else None,
+            "api_key": ask_key() if key and not estimate else None,
         },
     )
+    if estimate:
+        show_estimate(submissions, as_json=json)
+        return 0
     waits = wait or timeout is not None
     with connect(url) as backend:
         messages = submitting.submit(backend, submissions, idempotency_key, show=not waits, as_json=json)

@@ -30,7 +30,8 @@ from tq.errors import (
     Unreachable,
 )
 from tq.fields import check_message_id
-from tq.messages import Change, Message, Stats, Status, Submission
+from tq.figures import Stats
+from tq.messages import Change, Message, Status, Submission
 from tq.settings import Settings, get_settings, is_loopback, redacted
 
 M = TypeVar("M", bound=BaseModel)
@@ -343,7 +344,8 @@ def _header(value: str) -> str:
 
 
 def _body(submission: Submission) -> dict[str, Any]:
-    body = submission.model_dump(mode="json", exclude_none=True, exclude={"api_key"})
+    # What is as it is by default is left out: an older API may not know all of it.
+    body = submission.model_dump(mode="json", exclude_defaults=True, exclude={"api_key"})
     if submission.api_key is not None:
         body["api_key"] = submission.api_key.get_secret_value()
     return body

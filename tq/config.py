@@ -57,7 +57,7 @@ def _read_env_file() -> Mapping[str, str | None]:
 
 def _default(info: FieldInfo) -> str:
     value = info.get_default(call_default_factory=True)
-    if value is None:
+    if value is None or value in ([], {}):
         return UNSET
     return f"{value:g}" if isinstance(value, float) else str(value)
 

@@ -13,7 +13,7 @@ import httpx
 
 from tq import __version__
 from tq.errors import TqError, Unreachable
-from tq.messages import Stats
+from tq.figures import Stats
 from tq.options import connect
 from tq.ports import http_url, require_free_port
 from tq.settings import Settings, load_settings, redacted

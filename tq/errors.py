@@ -11,8 +11,19 @@ events, Flower, logs and HTTP answers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, TypedDict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, NotRequired, TypedDict
+
+
+class ViolationRecord(TypedDict):
+    """One thing that was wrong with a rejected answer: the rule's slug, in words, and what exactly.
+
+    ``detail`` may quote the text: it belongs to the message document alone.
+    """
+
+    rule: str
+    message: str
+    detail: str
 
 
 class ErrorRecord(TypedDict):
@@ -21,6 +32,7 @@ class ErrorRecord(TypedDict):
     type: str
     message: str
     retryable: bool
+    violations: NotRequired[list[ViolationRecord]]
 
 
 class FieldError(TypedDict):
@@ -190,6 +202,15 @@ class MissingKey(TqError):
     exit_code = 2
 
 
+class BudgetExceeded(TqError):
+    """TQ_BUDGET_PER_DAY is spent for this key and day; nothing was accepted."""
+
+    type = "budget-exceeded"
+    title = "Budget spent"
+    http_status = 402
+    exit_code = 1
+
+
 class Unauthorised(TqError):
     """The API wants a bearer token that was not given, or another one."""
 
@@ -318,10 +339,12 @@ class AttemptError(TqError):
             chained: its text may repeat the request or a key.
         max_retries: how often this class may be retried at most, below TQ_MAX_RETRIES; None = no
             limit of its own.
+        of_the_model: whether another model may well do better.
     """
 
     http_status = 502
     max_retries: ClassVar[int | None] = None
+    of_the_model: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -339,6 +362,8 @@ class AttemptError(TqError):
         self.retry_after = retry_after
         self.usage = usage
         self.cause = cause
+        #: The answer's headers about rate limits, names in lower case.
+        self.limits: Mapping[str, str] = {}
 
 
 class Poisoned(AttemptError):
@@ -422,6 +447,7 @@ class PermissionRefused(AttemptError):
 
     type = "permission-refused"
     title = "Permission refused"
+    of_the_model = True
 
 
 class UnknownModel(AttemptError):
@@ -429,6 +455,7 @@ class UnknownModel(AttemptError):
 
     type = "unknown-model"
     title = "Unknown model or endpoint"
+    of_the_model = True
 
 
 class RequestRefused(AttemptError):
@@ -436,6 +463,11 @@ class RequestRefused(AttemptError):
 
     type = "request-refused"
     title = "Request refused"
+    of_the_model = True
+    #: Members of the request that the answer may mean.
+    blamed: frozenset[str] = frozenset()
+    #: Whether it says that the text is too long for the model.
+    too_long: bool = False
 
 
 class Refused(AttemptError):
@@ -443,6 +475,7 @@ class Refused(AttemptError):
 
     type = "refusal"
     title = "Model refused"
+    of_the_model = True
 
 
 class Truncated(AttemptError):
@@ -450,17 +483,30 @@ class Truncated(AttemptError):
 
     type = "truncated"
     title = "Truncated"
+    of_the_model = True
     retryable = True
     max_retries = 1
 
 
 class InvalidOutput(AttemptError):
-    """The answer is not a translation: empty, or not of the expected form. Retried once, changed."""
+    """The answer is not a translation: empty, or not of the expected form. Retried once, changed.
+
+    ``violations`` say what is wrong with it, as far as it was looked at.
+    """
 
     type = "invalid-output"
     title = "Invalid output"
+    of_the_model = True
     retryable = True
     max_retries = 1
+
+    def __init__(self, what: str, *, violations: Sequence[ViolationRecord] = (), **options: Any) -> None:
+        super().__init__(what, **options)
+        self.violations = list(violations)
+
+    def record(self) -> ErrorRecord:
+        """With what is wrong, in detail: for the message document alone."""
+        return {**super().record(), "violations": self.violations} if self.violations else super().record()
 
 
 class AttemptLost(TqError):
@@ -475,6 +521,17 @@ class AttemptCancelled(TqError):
 
     type = "attempt-cancelled"
     title = "Attempt cancelled"
+
+
+class AttemptDeferred(TqError):
+    """The provider's limits leave no room for so many seconds: the message is put off, and nothing is spent."""
+
+    type = "attempt-deferred"
+    title = "Attempt put off"
+
+    def __init__(self, what: str, *, delay: float = 0.0, why: str = "", fix: str = "") -> None:
+        super().__init__(what, why=why, fix=fix)
+        self.delay = delay
 
 
 class AttemptReleased(TqError):

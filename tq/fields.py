@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, SecretStr
 
+from tq.glossary import MAX_TERM, MAX_TERMS, parse_glossary
 from tq.languages import check_language
 
 ID_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9._~:@+=-]{0,127}"
@@ -34,6 +36,27 @@ _ESCAPED_NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _MAX_METADATA_KEYS: Final = 64
 _MAX_METADATA_BYTES: Final = 16 * 1024
 _MAX_LINE: Final = 200
+#: Texts in metadata that are sent along, and the most characters of each.
+_MAX_TEXTS: Final[Mapping[str, int]] = {"context": 8192, "instructions": 2048}
+_FORMALITIES: Final = ("formal", "informal")
+#: What cannot stand in a term, besides lone surrogates.
+_NOT_IN_TERM: Final = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
+_TERM_PATTERN: Final = rf"^[^{_NOT_IN_TERM}]*[^{_NOT_IN_TERM}{_SPACE}][^{_NOT_IN_TERM}]*$"
+#: They have bounds of their own, and are no part of the size of the rest.
+_BOUNDED: Final = frozenset({*_MAX_TEXTS, "glossary"})
+MAX_FALLBACK_MODELS: Final = 5
+#: What may be sent with a request, and the rule of each as JSON Schema, by which it is checked too. The bounds are
+#: those of OpenAI's API; beyond 2**53 - 1 some readers of JSON change a number.
+PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
+    "temperature": {"type": "number", "minimum": 0, "maximum": 2},
+    "top_p": {"type": "number", "minimum": 0, "maximum": 1},
+    "presence_penalty": {"type": "number", "minimum": -2, "maximum": 2},
+    "frequency_penalty": {"type": "number", "minimum": -2, "maximum": 2},
+    "seed": {"type": "integer", "minimum": -(2**53 - 1), "maximum": 2**53 - 1},
+    "max_tokens": {"type": "integer", "minimum": 1, "maximum": 10_000_000},
+    "max_completion_tokens": {"type": "integer", "minimum": 1, "maximum": 10_000_000},
+    "reasoning_effort": {"type": "string", "pattern": "^[a-z]{1,32}$"},
+}
 #: Any JSON whose strings are text: what OpenAPI documents show for pydantic's ``JsonValue``.
 JSON_SCHEMA: Final[dict[str, Any]] = {
     "description": "Any JSON without NUL characters.",
@@ -110,39 +133,117 @@ def _check_key(value: SecretStr) -> SecretStr:
     return value
 
 
-def _whole(value: object) -> object:
+def _whole(value: Any) -> Any:
     # JSON has no integers of its own: to JSON Schema 5.0 is one, and some languages write them so.
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _check_parameters(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    if not set(value) <= set(PARAMETERS):
+        raise ValueError(f"may only have {', '.join(PARAMETERS)}")
+    return {name: _check_parameter(name, item, **PARAMETERS[name]) for name, item in value.items()}
+
+
+def _check_parameter(name: str, value: JsonValue, **rule: Any) -> JsonValue:
+    if rule["type"] == "string":
+        if not isinstance(value, str) or not re.fullmatch(rule["pattern"].strip("^$"), value):
+            raise ValueError(f"{name} must be a word of 1 to 32 lower-case letters")
+        return value
+    whole = rule["type"] == "integer"
+    number = _whole(value) if whole else value
+    # True is an int to Python, and nothing compares with NaN.
+    right = isinstance(number, int if whole else int | float) and not isinstance(number, bool)
+    if not right or not rule["minimum"] <= number <= rule["maximum"]:
+        kind = "an integer" if whole else "a number"
+        raise ValueError(f"{name} must be {kind} from {rule['minimum']} to {rule['maximum']}")
+    return number
 
 
 def _check_metadata(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
     if len(value) > _MAX_METADATA_KEYS:
         raise ValueError(f"must not have more than {_MAX_METADATA_KEYS} keys")
     for name in ("source_language", "target_language"):
-        tag = value.get(name)
-        if tag is not None:
-            if not isinstance(tag, str):
-                raise ValueError(f"{name} must be a string")
-            try:
-                check_language(tag)
-            except ValueError as error:
-                raise ValueError(f"{name}: {error}") from None
+        _check_tag(name, value.get(name))
     domain = value.get("domain")
     if domain is not None:
         if not isinstance(domain, str) or len(domain) > _MAX_LINE:
             raise ValueError(f"domain must be a string of at most {_MAX_LINE} characters")
         _check_line(domain)
-    try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    except (ValueError, RecursionError):
-        raise ValueError("must be plain JSON, without NaN or infinities") from None
-    if len(check_text(text).encode()) > _MAX_METADATA_BYTES or _ESCAPED_NUL.search(text):
+    _check_wishes(value)
+    text = _as_json(value)
+    others = {name: item for name, item in value.items() if name not in _BOUNDED}
+    size = len((text if len(others) == len(value) else _as_json(others)).encode())
+    if size > _MAX_METADATA_BYTES or _ESCAPED_NUL.search(text):
         raise ValueError(f"must not be larger than {_MAX_METADATA_BYTES} bytes of JSON, or contain NUL characters")
     return value
 
 
+def _check_tag(name: str, tag: JsonValue) -> None:
+    if tag is None:
+        return
+    try:
+        check_language(tag if isinstance(tag, str) else "")
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
+def _check_wishes(value: Mapping[str, JsonValue]) -> None:
+    """What a translator is told besides the text."""
+    for name, most in _MAX_TEXTS.items():
+        text = value.get(name)
+        if text is not None and (not isinstance(text, str) or len(text) > most):
+            raise ValueError(f"{name} must be a string of at most {most} characters")
+    if value.get("formality") not in (None, *_FORMALITIES):
+        raise ValueError(f"formality must be {' or '.join(_FORMALITIES)}")
+    if value.get("glossary") is not None:
+        _check_glossary(value["glossary"])
+
+
+def _check_glossary(value: Any) -> None:
+    try:
+        parse_glossary(value)
+    except ValueError as error:
+        raise ValueError(f"glossary: {error}") from None
+    # The parser overlooks what stands around a term; a schema overlooks nothing.
+    entries = value.items() if isinstance(value, dict) else [(entry["source"], entry["target"]) for entry in value]
+    if any(len(text) > MAX_TERM or not re.fullmatch(_TERM_PATTERN, text) for entry in entries for text in entry):
+        raise ValueError(f"glossary: a term has 1 to {MAX_TERM} characters, no line breaks or control characters")
+
+
+def _as_json(value: Mapping[str, JsonValue]) -> str:
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except (ValueError, RecursionError):
+        raise ValueError("must be plain JSON, without NaN or infinities") from None
+    return check_text(text)
+
+
 def _optional(**schema: Any) -> dict[str, Any]:
     return {"anyOf": [{"type": "string", **schema}, {"type": "null"}]}
+
+
+def _text_of(name: str, description: str) -> dict[str, Any]:
+    return _optional(pattern=TEXT_PATTERN, maxLength=_MAX_TEXTS[name], description=description)
+
+
+def _glossary() -> dict[str, Any]:
+    term = {"maxLength": MAX_TERM, "pattern": _TERM_PATTERN}
+    text = {"type": "string", **term}
+    entry = {
+        "type": "object",
+        "properties": {"source": text, "target": text, "mandatory": {"type": ["boolean", "null"]}},
+        "required": ["source", "target"],
+        "additionalProperties": False,
+    }
+    return {
+        "description": "Terms and their translations, 64 KiB in all; none twice, case and outer spaces aside. A "
+        "translation without one that is mandatory is rejected.",
+        "anyOf": [
+            {"type": "object", "propertyNames": term, "additionalProperties": text, "maxProperties": MAX_TERMS},
+            {"type": "array", "items": entry, "maxItems": MAX_TERMS},
+            {"type": "null"},
+        ],
+    }
 
 
 MessageId = Annotated[
@@ -161,6 +262,12 @@ ModelName = Annotated[
     ),
     AfterValidator(_check_model),
 ]
+FallbackModels = Annotated[list[ModelName], Field(max_length=MAX_FALLBACK_MODELS)]
+Parameters = Annotated[
+    dict[str, JsonValue],
+    AfterValidator(_check_parameters),
+    Field(json_schema_extra={"properties": {**PARAMETERS}, "additionalProperties": False}),
+]
 Whole = Annotated[int, BeforeValidator(_whole)]
 ApiKey = Annotated[
     SecretStr, AfterValidator(_check_key), Field(json_schema_extra={"maxLength": 512, "pattern": "^[!-~]+$"})
@@ -174,6 +281,10 @@ Metadata = Annotated[
                 "source_language": _optional(format="language-tag", description="BCP 47."),
                 "target_language": _optional(format="language-tag", description="BCP 47."),
                 "domain": _optional(pattern=_LINE_PATTERN, maxLength=_MAX_LINE),
+                "context": _text_of("context", "What the text is part of or about: sent, not translated."),
+                "instructions": _text_of("instructions", "How to translate, in your own words."),
+                "formality": {"enum": [*_FORMALITIES, None]},
+                "glossary": _glossary(),
             },
             "propertyNames": {"pattern": TEXT_PATTERN},
             "maxProperties": _MAX_METADATA_KEYS,

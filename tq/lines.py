@@ -6,9 +6,11 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from decimal import Decimal
 from typing import Final
 
-from tq.messages import TERMINAL, Change, Message, Stats, Status
+from tq.figures import AccountSpend, RateInfo, RateLimit, Spend, Stats
+from tq.messages import TERMINAL, Change, Message, Status
 from tq.terminal import clean
 
 COLUMNS: Final = ("ID", "PRI", "LANG", "STATUS", "AGE", "TRY", "TIME", "INFO")
@@ -144,7 +146,12 @@ def _info(message: Message) -> str:
         return message.model_name or ""
     if message.status is Status.COMPLETED:
         tokens = message.usage.prompt_tokens + message.usage.completion_tokens if message.usage else 0
-        words = [f"{tokens} tokens" if tokens else "", NOT_A_TRANSLATION if message.provider == "pseudo" else ""]
+        words = [
+            f"{tokens} tokens" if tokens else "",
+            f"cost {money(message.cost)}" if message.cost else "",
+            "from memory" if message.cached else "",
+            NOT_A_TRANSLATION if message.provider == "pseudo" else "",
+        ]
         return " · ".join(word for word in words if word)
     return message.error.type if message.error else ""
 
@@ -160,7 +167,8 @@ def document(message: Message, now: datetime) -> str:
             times.append(f"took {span((message.finished_at - message.started_at).total_seconds())}")
     usage = message.usage
     pairs = {
-        "languages": clean(message.languages),
+        "languages": clean(message.languages)
+        + (f" (detected: {clean(message.detected_language)})" if message.detected_language else ""),
         "priority": f"{message.priority} ({message.queue})",
         "model": clean(message.model_name or ""),
         "provider": NOT_A_TRANSLATION if message.provider == "pseudo" else clean(message.provider or ""),
@@ -168,7 +176,10 @@ def document(message: Message, now: datetime) -> str:
         "times": ", ".join(times),
         "next retry": f"in {age((message.next_retry_at - now).total_seconds())}" if message.next_retry_at else "",
         "tokens": f"{usage.prompt_tokens} prompt, {usage.completion_tokens} completion" if usage else "",
+        "cost": money(message.cost) if usage else "",
+        "from memory": "yes: an earlier translation of the same text" if message.cached else "",
         "error": clean(f"{message.error.type}: {message.error.message}") if message.error else "",
+        "in detail": _broken_rules(message),
         "warnings": clean("; ".join(message.warnings)),
         "content": _text(message.content),
         "translation": _text(message.translation or ""),
@@ -176,6 +187,18 @@ def document(message: Message, now: datetime) -> str:
     lines = [f"{clean(message.message_id)}  {message.status}"]
     lines += [f"  {name:<11} {value}" for name, value in pairs.items() if value]
     return "\n".join(lines)
+
+
+def _broken_rules(message: Message) -> str:
+    broken = message.error.violations if message.error else []
+    return clean("; ".join(f"{each.rule}: {each.detail or each.message}" for each in broken))
+
+
+def money(amount: float | None) -> str:
+    """Money to the hundredth, below 1 to four digits, never in powers of ten: ``0.00001234``; ``unknown`` for None."""
+    if amount is None:
+        return "unknown"
+    return f"{amount:.2f}" if amount >= 1 else f"{Decimal(f'{amount:.4g}'):f}"
 
 
 def _text(text: str) -> str:
@@ -208,6 +231,15 @@ def figures(stats: Stats) -> str:
     lines = columns(pairs)
     if stats.priorities:
         lines += ["", *columns([("QUEUE", "PRI", "QUEUED", "OLDEST"), *_depths(stats)])]
+    if stats.spend.total.messages or stats.spend.total.prompt_tokens:
+        lines += ["", *columns([("SPENT TODAY", "MESSAGES", "TOKENS", "COST"), *_spent(stats.spend)])]
+    if stats.rates:
+        lines += [
+            "",
+            *columns(
+                [("ENDPOINT", "KEY", "MODEL", "REQUESTS/MIN", "TOKENS/MIN", "SENT", "429", "NOW"), *_limits(stats)]
+            ),
+        ]
     lines.append("")
     if stats.workers:
         lines += columns([("WORKER", "VERSION", "PROVIDER", "RUNNING"), *_workers(stats)])
@@ -226,6 +258,53 @@ def _depths(stats: Stats) -> list[tuple[str, ...]]:
         )
         for depth in stats.priorities
     ]
+
+
+def _spent(spend: Spend) -> list[tuple[str, ...]]:
+    unit = f" {clean(spend.currency)}" if spend.currency else ""
+    return [
+        (
+            each.account,
+            str(each.messages),
+            str(each.prompt_tokens + each.completion_tokens),
+            _cost_of(each, unit),
+        )
+        for each in (*spend.accounts, spend.total)
+    ]
+
+
+def _cost_of(spent: AccountSpend, unit: str) -> str:
+    known = f"{money(spent.known_cost)}{unit}"
+    if spent.cost is not None:
+        return known
+    return f"{known} and {spent.unpriced_tokens} tokens of unknown price" if spent.known_cost else money(None)
+
+
+def _limits(stats: Stats) -> list[tuple[str, ...]]:
+    return [
+        (
+            clean(rate.host) or _NONE,
+            clean(rate.key) or _NONE,
+            clean(rate.model),
+            *(f"{limit.per_minute} ({limit.source})" if limit else _NONE for limit in _both(rate)),
+            str(rate.sent),
+            str(rate.refused),
+            _state_of(rate),
+        )
+        for rate in stats.rates
+    ]
+
+
+def _both(rate: RateInfo) -> tuple[RateLimit | None, RateLimit | None]:
+    return rate.limits.get("requests"), rate.limits.get("tokens")
+
+
+def _state_of(rate: RateInfo) -> str:
+    if rate.exhausted:
+        return f"no quota, tried again in {span(rate.exhausted)}"
+    if rate.cool_down:
+        return f"cools down for {span(rate.cool_down)}"
+    return f"waiting, {span(rate.waiting)}" if rate.waiting else "open"
 
 
 def _workers(stats: Stats) -> list[tuple[str, ...]]:

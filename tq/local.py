@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 from tq.backend import Backend, Changes
 from tq.errors import ErrorRecord, TqError, Unreachable
-from tq.messages import Change, Message, Stats, Status, Submission
+from tq.figures import Stats
+from tq.messages import Change, Message, Status, Submission
 from tq.portal import PerProcess, get_portal
 from tq.queue import TranslationQueue
 from tq.settings import Settings

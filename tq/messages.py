@@ -12,7 +12,17 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from tq.errors import FieldError, InvalidMessage, WaitTimeout
-from tq.fields import ID_PATTERN, ApiKey, MessageId, Metadata, ModelName, SomeText, Whole
+from tq.fields import (
+    ID_PATTERN,
+    ApiKey,
+    FallbackModels,
+    MessageId,
+    Metadata,
+    ModelName,
+    Parameters,
+    SomeText,
+    Whole,
+)
 
 # -- states ----------------------------------------------------------------------------------------
 
@@ -103,14 +113,28 @@ class Submission(BaseModel):
     priority: Whole = Field(default=0, ge=MIN_PRIORITY, le=MAX_PRIORITY, description="10 is the most urgent.")
     metadata: Metadata = Field(
         default_factory=dict,
-        description="source_language, target_language (BCP 47), domain, and up to 64 keys of your own (16 KiB in all).",
+        description="source_language, target_language (BCP 47), domain, context, formality, instructions, glossary, "
+        "and keys of your own: 64 in all, and 16 KiB besides context, instructions and glossary.",
     )
     message_id: MessageId | None = Field(default=None, description="Your own id; made for you when absent.")
+    cache: bool = Field(default=True, description="Whether an earlier translation of the same text may be taken.")
+    fallback_models: FallbackModels = Field(
+        default_factory=list,
+        description="Models to try after the first, in order; those of TQ_FALLBACK_MODELS when empty.",
+    )
+    parameters: Parameters = Field(
+        default_factory=dict, description="Sent with the request as they are; each goes before that of TQ_PARAMETERS."
+    )
 
     @property
     def queue(self) -> str:
         """The queue that its priority belongs to."""
         return get_queue_for_priority(self.priority)
+
+    def options(self) -> dict[str, Any]:
+        """``cache``, ``fallback_models`` and ``parameters``, those that are not as they are by default."""
+        chosen: dict[str, Any] = {"fallback_models": self.fallback_models, "parameters": self.parameters}
+        return {name: value for name, value in chosen.items() if value} | ({} if self.cache else {"cache": False})
 
     def fingerprint(self, key_digest: str) -> str:
         """A digest of everything that makes this submission what it is, its id aside.
@@ -118,7 +142,9 @@ class Submission(BaseModel):
         Two submissions with one id, or one idempotency key, are the same when their fingerprints
         are. ``key_digest`` stands for the api_key, so that the key itself is not hashed unkeyed.
         """
-        body = [self.content, self.model_name, self.priority, self.metadata, key_digest]
+        body: list[Any] = [self.content, self.model_name, self.priority, self.metadata, key_digest]
+        if options := self.options():
+            body.append(options)
         canonical = json.dumps(body, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         return hashlib.blake2b(canonical.encode(), digest_size=16).hexdigest()
 
@@ -178,7 +204,8 @@ def _shortened(name: str) -> str:
 # time, and lock an older client out.
 
 
-def _shown(**schema: Any) -> Any:
+def shown(**schema: Any) -> Any:
+    """A field with a rule that only the OpenAPI document says."""
     return Field(json_schema_extra=schema)
 
 
@@ -191,10 +218,21 @@ def _set_only(field: str, *statuses: Status) -> JsonValue:
     }
 
 
-_Id = Annotated[str, _shown(pattern=f"^{ID_PATTERN}$")]
-_Priority = Annotated[int, _shown(minimum=MIN_PRIORITY, maximum=MAX_PRIORITY)]
-_QueueName = Annotated[str, _shown(enum=[*QUEUES, QUARANTINE])]
-_Count = Annotated[int, _shown(minimum=0)]
+_Id = Annotated[str, shown(pattern=f"^{ID_PATTERN}$")]
+PriorityNumber = Annotated[int, shown(minimum=MIN_PRIORITY, maximum=MAX_PRIORITY)]
+QueueName = Annotated[str, shown(enum=[*QUEUES, QUARANTINE])]
+Count = Annotated[int, shown(minimum=0)]
+Amount = Annotated[float, shown(minimum=0)]
+
+
+class BrokenRule(BaseModel):
+    """One thing that was wrong with the answer of a model: the rule, in words, and what exactly."""
+
+    model_config = ConfigDict(frozen=True)
+
+    rule: str
+    message: str
+    detail: str
 
 
 class MessageError(BaseModel):
@@ -205,6 +243,9 @@ class MessageError(BaseModel):
     type: str
     message: str
     retryable: bool
+    violations: list[BrokenRule] = Field(
+        default_factory=list, description="What was wrong with the answer, where that is the reason."
+    )
 
 
 class Usage(BaseModel):
@@ -212,8 +253,8 @@ class Usage(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    prompt_tokens: _Count
-    completion_tokens: _Count
+    prompt_tokens: Count
+    completion_tokens: Count
 
 
 class Message(BaseModel):
@@ -233,8 +274,8 @@ class Message(BaseModel):
 
     message_id: _Id
     status: Status
-    queue: _QueueName
-    priority: _Priority
+    queue: QueueName
+    priority: PriorityNumber
     content: str
     model_name: str | None
     metadata: dict[str, JsonValue]
@@ -242,12 +283,23 @@ class Message(BaseModel):
     translation: str | None
     error: MessageError | None
     warnings: list[str]
-    attempts: _Count
+    attempts: Count
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
     next_retry_at: datetime | None
     usage: Usage | None
+    cost: Amount | None = Field(
+        default=None,
+        description="What all attempts cost, in the currency of TQ_PRICES; null: nothing yet, or it is not known.",
+    )
+    cached: bool = Field(default=False, description="Whether the translation was taken from the translation memory.")
+    detected_language: str | None = Field(
+        default=None, description="The source language, as it was detected where none was given."
+    )
+    cache: bool = True
+    fallback_models: list[str] = Field(default_factory=list)
+    parameters: dict[str, JsonValue] = Field(default_factory=dict)
 
     @property
     def ended(self) -> bool:
@@ -280,49 +332,10 @@ class Change(BaseModel):
     at: datetime
     message_id: _Id
     status: Status
-    priority: _Priority
+    priority: PriorityNumber
     languages: str
-    attempts: _Count
+    attempts: Count
     info: str = Field(default="", description="The error's type, or the model, or the seconds until the retry.")
-
-
-class QueueDepth(BaseModel):
-    """What waits at one priority of one queue; ``oldest_wait`` in seconds."""
-
-    model_config = ConfigDict(frozen=True)
-
-    queue: _QueueName
-    priority: _Priority | None
-    queued: _Count
-    oldest_wait: float
-
-
-class WorkerInfo(BaseModel):
-    """A process that takes messages, as of its last heartbeat; given up at ``alive_until`` without another."""
-
-    model_config = ConfigDict(frozen=True)
-
-    name: str
-    version: str
-    provider: str
-    slots: int
-    running: int
-    alive_until: datetime
-
-
-class Stats(BaseModel):
-    """What ``GET /queue/stats`` answers. Throughput counts messages that ended in the last minute."""
-
-    model_config = ConfigDict(frozen=True)
-
-    queues: dict[str, int] = Field(description="queued messages per queue")
-    priorities: list[QueueDepth] = Field(description="per queue and priority, only where something waits")
-    oldest_wait: float = Field(description="seconds the longest-waiting queued message has waited")
-    counts: dict[Status, int] = Field(description="messages kept, by status")
-    running: int
-    retries_pending: int
-    workers: list[WorkerInfo]
-    throughput: dict[str, float] = Field(description="completed and failed a minute; attempts a minute")
 
 
 def wait_timeout(message: Message, timeout: float | None) -> WaitTimeout:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from tq.messages import MAX_PRIORITY, MIN_PRIORITY, QUARANTINE, Stats, get_queue_for_priority
+from tq.figures import Stats
+from tq.messages import MAX_PRIORITY, MIN_PRIORITY, QUARANTINE, get_queue_for_priority
 
 MEDIA_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -55,6 +56,21 @@ def _lines(stats: Stats, version: str, provider: str) -> Iterator[str]:
         "throughput_per_minute",
         "Attempts begun, and messages ended, in the last minute.",
         [({"kind": kind}, value) for kind, value in stats.throughput.items()],
+    )
+    spent = stats.spend.total
+    yield from _gauge(
+        "tokens_today",
+        "Tokens of this UTC day, by kind; unpriced are those of both whose price is not known.",
+        [
+            ({"kind": "prompt"}, spent.prompt_tokens),
+            ({"kind": "completion"}, spent.completion_tokens),
+            ({"kind": "unpriced"}, spent.unpriced_tokens),
+        ],
+    )
+    yield from _gauge(
+        "known_cost_today",
+        "What the tokens of this UTC day cost whose price is known.",
+        [({"currency": stats.spend.currency or ""}, spent.known_cost)],
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -72,6 +73,57 @@ AskKey = Annotated[
         help="Ask for an api key for this message alone; in a pipe it is the first line of stdin.",
         show_default=False,
     ),
+]
+Glossary = Annotated[
+    Path | None,
+    typer.Option(
+        "--glossary",
+        metavar="FILE",
+        help="Terms and their translations: a CSV file with the columns source, target and, if you like, mandatory.",
+        show_default=False,
+    ),
+]
+Context = Annotated[
+    str | None,
+    typer.Option(
+        "--context",
+        metavar="TEXT|@FILE",
+        help="What the text is part of or about; sent, not translated.",
+        show_default=False,
+    ),
+]
+Formality = Annotated[
+    Literal["formal", "informal"] | None, typer.Option("--formality", help="How to address people.", show_default=False)
+]
+Instructions = Annotated[
+    str | None,
+    typer.Option("--instructions", metavar="TEXT", help="How to translate, in your own words.", show_default=False),
+]
+FallbackModels = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fallback-model",
+        metavar="M",
+        help="Model to try when the first fails; again for more, in order.  [default: TQ_FALLBACK_MODELS]",
+        show_default=False,
+    ),
+]
+Parameters = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--param",
+        metavar="NAME=VALUE",
+        help="Sent with the request, such as temperature=0.2; again for more.",
+        show_default=False,
+    ),
+]
+NoCache = Annotated[
+    bool,
+    typer.Option("--no-cache", help="Take no earlier translation of the same text.", show_default=False),
+]
+Estimate = Annotated[
+    bool,
+    typer.Option("--estimate", help="Print tokens and cost, and submit nothing.", show_default=False),
 ]
 
 

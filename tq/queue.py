@@ -14,6 +14,7 @@ import hashlib
 import json
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, Final
 
 from ulid import ULID
@@ -33,20 +34,22 @@ from tq.errors import (
     UnknownMessage,
 )
 from tq.fields import check_message_id, check_some_text, check_text
+from tq.figures import DEFAULT_ACCOUNT, RateInfo, Stats
 from tq.messages import (
     TRANSITIONS,
     Change,
     Message,
-    Stats,
     Status,
     Submission,
     get_queue_for_priority,
     utc,
 )
 from tq.publisher import Publisher, token_of
+from tq.ratelimit import Limiter
 from tq.records import Claim, Token
 from tq.sealing import Sealer, load_sealer
 from tq.settings import Settings, get_settings
+from tq.spending import Budget
 from tq.store import POISON_AFTER, open_store
 
 logger = logging.getLogger(__name__)
@@ -55,6 +58,8 @@ _MAX_LIST: Final = 200
 #: Messages that one round of the reaper's script moves at most: it blocks Redis meanwhile.
 _MOST_DUE: Final = 500
 _MAX_CURSOR: Final = 18
+#: Of a key's digest: enough to tell keys apart, and short enough to be shown.
+_ACCOUNT_DIGITS: Final = 16
 
 
 class TranslationQueue:
@@ -67,6 +72,7 @@ class TranslationQueue:
         self.settings = settings or get_settings()
         self.store = open_store(self.settings)
         self.publisher = Publisher(self.settings)
+        self.budget = Budget(self.settings)
         self._sealer: Sealer | None = None
 
     @property
@@ -75,6 +81,10 @@ class TranslationQueue:
         if self._sealer is None:
             self._sealer = load_sealer(self.settings)
         return self._sealer
+
+    def account(self, api_key: str | None) -> str:
+        """Who pays for a message: a digest of the key that it brought, or ``default``."""
+        return self.sealer.digest(api_key)[:_ACCOUNT_DIGITS] if api_key else DEFAULT_ACCOUNT
 
     def _seal(self, message_id: str, api_key: str | None) -> str:
         return base64.b64encode(self.sealer.seal(message_id, api_key)).decode() if api_key else ""
@@ -106,8 +116,11 @@ class TranslationQueue:
             DuplicateMessage: the id exists with another body.
             IdempotencyConflict: the key was used with another body.
             QueueFull: TQ_MAX_QUEUED messages wait already.
+            BudgetExceeded: TQ_BUDGET_PER_DAY is spent for its key.
+            InvalidMessage: there is a budget, and the model has no price.
         """
         self._check_size(submission)
+        self.budget.check(submission)
         digest = _idempotency_digest(idempotency_key)
         key = submission.api_key.get_secret_value() if submission.api_key else None
         message_id = submission.message_id or str(ULID())
@@ -121,6 +134,7 @@ class TranslationQueue:
             languages=f"{body['metadata'].get('source_language') or ''}→{body['metadata']['target_language']}",
             sealed=self._seal(message_id, key),
             max_queued=self.settings.max_queued,
+            payer=(self.account(key) if self.budget.nano else DEFAULT_ACCOUNT, self.budget.nano),
         )
         if outcome == "new":
             self.publisher.soon([Token(message_id, None, submission.priority)])
@@ -131,6 +145,8 @@ class TranslationQueue:
                 # It may be asked for again because we failed to say yes before its token was published.
                 self.publisher.soon([token_of(message)])
             return message
+        if outcome == "budget":
+            raise self.budget.exceeded(int(known), now)
         raise self._refusal(outcome, known)
 
     async def submit_many(self, submissions: Sequence[Submission | TqError]) -> builtins.list[Message | TqError]:
@@ -166,6 +182,7 @@ class TranslationQueue:
             "content": submission.content,
             "model_name": submission.model_name,
             "metadata": metadata,
+            **submission.options(),
         }
 
     def _refusal(self, outcome: str, known: str) -> TqError:
@@ -223,8 +240,10 @@ class TranslationQueue:
         return await self.store.get(message_id) if message_id else None
 
     async def stats(self) -> Stats:
-        """Depths, counts, workers and throughput, at one moment."""
-        return await self.store.stats()
+        """Depths, counts, workers, throughput, what was spent today, and the providers' limits."""
+        stats, rates = await asyncio.gather(self.store.stats(), Limiter(self.store, self.settings).state())
+        known = [RateInfo.model_validate(asdict(rate)) for rate in rates]
+        return stats.model_copy(update={"spend": self.budget.complete(stats.spend), "rates": known})
 
     async def changes(self, after: str | None = None, *, block: float = 1.0) -> AsyncIterator[builtins.list[Change]]:
         """Batches of transitions after a cursor (None: from now on), for ever.
@@ -413,6 +432,9 @@ def _new_message(message_id: str, priority: int, body: Mapping[str, Any], create
         finished_at=None,
         next_retry_at=None,
         usage=None,
+        cache=body.get("cache", True),
+        fallback_models=body.get("fallback_models", []),
+        parameters=body.get("parameters", {}),
     )
 
 

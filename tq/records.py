@@ -5,31 +5,39 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import date
+from typing import Any, Final
 
-from tq.messages import (
-    QUARANTINE,
-    QUEUES,
-    Change,
-    Message,
-    QueueDepth,
-    Stats,
-    Status,
-    WorkerInfo,
-    get_queue_for_priority,
-    utc,
-)
+from tq.figures import TOTAL, AccountSpend, QueueDepth, Spend, Stats, WorkerInfo
+from tq.messages import QUARANTINE, QUEUES, Change, Message, Status, get_queue_for_priority, utc
+
+#: Money is counted in billionths of the currency, so that the price of one token is a whole number.
+NANO: Final = 10**9
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A message that this process owns until its lease runs out; ``epoch`` is the fence."""
+    """A message that this process owns until its lease runs out.
+
+    Attributes:
+        message: as it is now.
+        epoch: the fence.
+        sealed: its own api_key, encrypted; "" when it has none.
+        retries: how many it has spent.
+        last_error: type slug of what ended its last attempt, with the model that is to be asked now.
+        complaints: what was wrong with that attempt's answer, in detail.
+        fallback: how many models were given up.
+        first_model: the one that the submitter named, or None.
+    """
 
     message: Message
     epoch: int
     sealed: str = field(repr=False)
     retries: int
     last_error: str | None
+    complaints: tuple[str, ...] = field(default=(), repr=False)
+    fallback: int = 0
+    first_model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +82,7 @@ def as_message(message_id: str, record: Mapping[str, str]) -> Message:
             "queue": record.get("queue") or get_queue_for_priority(priority),
             "priority": priority,
             "content": body["content"],
-            "model_name": body["model_name"] or record.get("model"),
+            "model_name": record.get("fallback_model") or body["model_name"] or record.get("model"),
             "metadata": body["metadata"],
             "provider": record.get("provider"),
             "translation": record.get("translation"),
@@ -86,7 +94,29 @@ def as_message(message_id: str, record: Mapping[str, str]) -> Message:
             "finished_at": time("finished"),
             "next_retry_at": time("due"),
             "usage": usage,
+            "cost": int(record["cost"]) / NANO if "cost" in record and "unpriced" not in record else None,
+            "cached": "cached" in record,
+            "detected_language": record.get("detected"),
+            "cache": body.get("cache", True),
+            "fallback_models": body.get("fallback_models", []),
+            "parameters": body.get("parameters", {}),
         }
+    )
+
+
+def as_claim(message: Message, record: Mapping[str, str], *, epoch: int, sealed: str) -> Claim:
+    """The claim of a record that was just given out."""
+    # Another model is to be asked than the one whose answer was wrong: it is told nothing of that.
+    error = json.loads(record["error"]) if "error" in record and "switched" not in record else {}
+    return Claim(
+        message=message,
+        epoch=epoch,
+        sealed=sealed,
+        retries=int(record.get("retries", 0)),
+        last_error=error.get("type"),
+        complaints=tuple(item["detail"] or item["message"] for item in error.get("violations", ())),
+        fallback=int(record.get("fallback", 0)),
+        first_model=json.loads(record["body"])["model_name"] if "fallback" in record else message.model_name,
     )
 
 
@@ -126,4 +156,23 @@ def as_stats(data: Mapping[str, Any]) -> Stats:
         retries_pending=counts[Status.RETRYING],
         workers=[WorkerInfo(**json.loads(worker), alive_until=utc(until)) for worker, until in data["workers"]],
         throughput={name: float(rates.get(name, 0)) for name in ("attempts", "completed", "failed", "cancelled")},
+        spend=Spend(
+            day=date.fromisoformat(data["day"]),
+            total=_as_spend(TOTAL, data["spent"].get(TOTAL, ())),
+            accounts=[_as_spend(account, data["spent"].get(account, ())) for account in data["accounts"]],
+        ),
+    )
+
+
+def _as_spend(account: str, record: Sequence[str]) -> AccountSpend:
+    spent = {name: int(value) for name, value in as_mapping(record).items()}
+    known = spent.get("cost", 0) / NANO
+    return AccountSpend(
+        account=account,
+        messages=spent.get("messages", 0),
+        prompt_tokens=spent.get("prompt_tokens", 0),
+        completion_tokens=spent.get("completion_tokens", 0),
+        unpriced_tokens=spent.get("unpriced", 0),
+        known_cost=known,
+        cost=None if spent.get("unpriced") else known,
     )

@@ -31,7 +31,8 @@ from tq.bodies import (
 from tq.errors import InvalidMessage, TqError, Unreachable
 from tq.events import MAX_STREAMS, Streams
 from tq.fields import ID_PATTERN
-from tq.messages import CURSOR_PATTERN, Change, Message, Stats, Status, Submission, parse_submission
+from tq.figures import Stats
+from tq.messages import CURSOR_PATTERN, Change, Message, Status, Submission, parse_submission
 from tq.metrics import MEDIA_TYPE as METRICS_TYPE
 from tq.metrics import exposition
 from tq.providers.pseudo import WARNING as PSEUDO_NOTE
@@ -87,7 +88,7 @@ def _answer(model: BaseModel, status: int = 200, headers: dict[str, str] | None 
             "headers": {"Location": {"required": True, "schema": {"type": "string", "format": "uri-reference"}}},
             "links": _QUEUED,
         },
-        **failures(409, 415, 422),
+        **failures(402, 409, 415, 422),
     },
     openapi_extra=body(Submission, example=_EXAMPLE),
     tags=["messages"],
@@ -285,7 +286,7 @@ async def events(
 
 @router.get("/queue/stats", response_model=Stats, tags=["queue"])
 async def stats(request: Request) -> Response:
-    """Depths, waits, counts, workers and throughput."""
+    """Depths, waits, counts, workers, throughput, what was spent today, and the providers' limits."""
     return _answer(await _queue(request).stats())
 
 

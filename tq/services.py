@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import shutil
@@ -118,7 +119,15 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 def _text(value: object) -> str:
-    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+    match value:
+        case SecretStr():
+            return value.get_secret_value()
+        case list():
+            return ",".join(value)
+        case dict():
+            return json.dumps(value)
+        case _:
+            return str(value)
 
 
 # -- Flower ----------------------------------------------------------------------------------------

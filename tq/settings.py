@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import json
 import os
 import re
 import tempfile
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -19,9 +21,10 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 import platformdirs
 from pydantic import BeforeValidator, ByteSize, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from tq.errors import InvalidSettings
+from tq.fields import FallbackModels, Parameters
 from tq.languages import check_language
 
 _UNPREFIXED = frozenset({"redis_host", "redis_port", "redis_db", "redis_password", "openai_api_key", "openai_base_url"})
@@ -54,6 +57,19 @@ def parse_duration(value: object) -> object:
         except ValueError:
             return value
     return value
+
+
+def _split_list(value: object) -> object:
+    return _listed(value) if isinstance(value, str) else value
+
+
+def _decode_json(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        raise ValueError('must be a JSON object, for example {"temperature": 0.2}') from None
 
 
 Duration = Annotated[float, BeforeValidator(parse_duration), Field(allow_inf_nan=False)]
@@ -97,6 +113,12 @@ class Settings(BaseSettings):
         default="gpt-5.4-mini", min_length=1, max_length=200, description="model for messages that name none"
     )
     target_language: str = Field(default="en", description="target language for messages that name none")
+    fallback_models: Annotated[FallbackModels, NoDecode, BeforeValidator(_split_list)] = Field(
+        default=[], description="models to try after the first, in order, for messages that name none; comma separated"
+    )
+    parameters: Annotated[Parameters, NoDecode, BeforeValidator(_decode_json)] = Field(
+        default={}, description='sent with every request, as JSON: {"temperature": 0.2}; a message\'s own go first'
+    )
     provider: Literal["auto", "openai", "pseudo"] = Field(
         default="auto", description="openai, pseudo, or auto: openai if a key or a base URL is known"
     )
@@ -134,6 +156,45 @@ class Settings(BaseSettings):
     )
     batch_max_items: int = Field(
         default=20, ge=1, le=1000, description="messages that may share one provider call; 1 = never"
+    )
+    batch_wait: Duration = Field(
+        default=1.0,
+        ge=0,
+        le=60,
+        description="how long an incomplete shared call waits for company while more messages are queued",
+    )
+    segment_tokens: int = Field(default=1500, ge=100, le=100_000, description="longest piece of a text per call")
+    segment_parallel: int = Field(default=4, ge=1, le=100, description="pieces of one text translated at a time")
+    memory_ttl: Duration = Field(
+        default=7 * 86_400.0,
+        ge=0,
+        le=10 * 365 * 86_400,
+        description="how long the translation memory keeps a translation; 0 = no memory",
+    )
+    memory_max: int = Field(
+        default=100_000, ge=1, le=100_000_000, description="translations that the memory keeps at most"
+    )
+    rate_requests: int | None = Field(
+        default=None,
+        ge=1,
+        le=100_000_000,
+        description="requests a minute per endpoint, key and model; unset = learnt from the provider",
+    )
+    rate_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        le=100_000_000_000,
+        description="tokens a minute per endpoint, key and model; unset = learnt from the provider",
+    )
+    prices: str | None = Field(
+        default=None, description="what tokens cost: the path of a JSON or TOML file, or JSON itself"
+    )
+    budget_per_day: Decimal | None = Field(
+        default=None,
+        gt=0,
+        le=1_000_000,
+        allow_inf_nan=False,
+        description="what each key may spend per UTC day, in the currency of the prices; then submits are refused",
     )
     secret_key: SecretStr | None = Field(default=None, description="seals api keys; made once in the data dir")
     url: str | None = Field(default=None, description="client commands talk HTTP to this API instead of the broker")
@@ -215,6 +276,8 @@ class Settings(BaseSettings):
             raise ValueError(
                 "TQ_RETRY_BASE is above TQ_RETRY_MAX_DELAY: the first retry would wait longer than any may"
             )
+        if self.budget_per_day is not None and self.prices is None:
+            raise ValueError("TQ_BUDGET_PER_DAY is set, but without TQ_PRICES nobody knows what was spent")
         if not is_loopback(self.api_host) and not self.api_tokens:
             raise ValueError(f"TQ_API_HOST={self.api_host} lets other machines in: TQ_API_TOKEN must be set then")
         if not is_loopback(self.flower_host) and self.flower_basic_auth is None:
@@ -266,6 +329,11 @@ class Settings(BaseSettings):
         if self.api_token is None:
             return []
         return _listed(self.api_token.get_secret_value())
+
+    @property
+    def budget_nano(self) -> int:
+        """TQ_BUDGET_PER_DAY in billionths of the currency, as spending is counted; 0 = no budget."""
+        return 0 if self.budget_per_day is None else max(1, int(self.budget_per_day * 10**9))
 
     @property
     def allowed_hosts(self) -> frozenset[str]:

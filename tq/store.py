@@ -15,9 +15,18 @@ republished, aged                zset   queued ids by the time of an extra token
 leases, due, ended               zset   running, retrying, ended ids by when that runs out
 workers, workers:seen            hash,  live workers and until when; pruned by the reaper
                                  zset
+parts:<id>                       hash   parts of a long text that are done, by digest; as the record, but
+                                        deleted with success or cancellation
+memory:<digest>, memory          string a remembered translation, TQ_MEMORY_TTL; zset: digests by last use
+                                 zset
+asked:<digest>                   string who is finding it out; TTL TQ_LEASE, prolonged
 alive                            zset   processes with a heartbeat, until when; pruned by the reaper
 changes                          stream every transition, about the last 10,000; ids, no text
 rate:<window>                    hash   how many ended, per 10 s; TTL 80 s
+limit:<digest>, limits           string rate limit of an account (endpoint, key, model) as JSON, TTL an hour or
+                                 zset   until a longer cool-down ends; zset: digests by when that runs out
+spend:<account|total>:<YYYYMMDD> hash   tokens and cost of a UTC day, in billionths; TTL 35 days
+spenders:<YYYYMMDD>              zset   accounts of that day, by tokens; TTL 35 days
 seq, claims, ageing              string, counters: order of submission, claims, allowance for ageing
                                  hash
 reaper                           string a lock of some seconds that saves double work
@@ -45,8 +54,9 @@ from redis import exceptions as redis_errors
 from tq.connection import REDIS_ERRORS, connect, translate_error
 from tq.datadir import require_own_socket
 from tq.errors import ErrorRecord
-from tq.messages import QUARANTINE, TRANSITIONS, Change, Message, Stats, Status
-from tq.records import Claim, Token, as_change, as_mapping, as_message, as_stats, as_tokens
+from tq.figures import DEFAULT_ACCOUNT, Stats
+from tq.messages import QUARANTINE, TRANSITIONS, Change, Message, Status
+from tq.records import Claim, Token, as_change, as_claim, as_mapping, as_message, as_stats, as_tokens
 from tq.settings import Settings
 
 PREFIX: Final = "tq:"
@@ -160,7 +170,8 @@ class Store:
                     results[i] = result
             return results
 
-    async def _script(self, name: str, *args: str | float) -> Any:
+    async def script(self, name: str, *args: str | float) -> Any:
+        """What ``lua/<name>.lua`` answers to these arguments."""
         return await self._call("EVALSHA", _scripts()[name].sha, 1, PREFIX, *args)
 
     async def ping(self) -> None:
@@ -174,7 +185,7 @@ class Store:
 
     # -- messages ----------------------------------------------------------------------------------
 
-    async def submit(
+    async def submit(  # noqa: PLR0913 - all of it goes into one script
         self,
         message_id: str,
         *,
@@ -185,11 +196,15 @@ class Store:
         languages: str,
         sealed: str,
         max_queued: int,
+        payer: tuple[str, int] = (DEFAULT_ACCOUNT, 0),
     ) -> tuple[str, str, int]:
-        """Accept a message; see ``submit.lua`` for the outcomes, the id each comes with, and the time in ms."""
+        """Accept a message; see ``submit.lua`` for the outcomes, the id each comes with, and the time in ms.
+
+        ``payer`` is the account, and what it may spend a day in billionths (0 = anything).
+        """
         text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
-        outcome, known, now = await self._script(
-            "submit", message_id, fingerprint, idempotency, priority, text, languages, sealed, max_queued
+        outcome, known, now = await self.script(
+            "submit", message_id, fingerprint, idempotency, priority, text, languages, sealed, max_queued, *payer
         )
         return outcome, known, now
 
@@ -202,14 +217,14 @@ class Store:
         self, statuses: Sequence[Status], *, below: int | None, limit: int
     ) -> builtins.list[tuple[Message, int]]:
         """Messages newest first with their seq, those below ``below`` only."""
-        flat = await self._script("list", "+inf" if below is None else below, limit, *statuses)
+        flat = await self.script("list", "+inf" if below is None else below, limit, *statuses)
         ids, seqs = flat[::2], flat[1::2]
         messages = await asyncio.gather(*(self.get(message_id) for message_id in ids))
         return [(message, int(seq)) for message, seq in zip(messages, seqs, strict=True) if message is not None]
 
     async def next_id(self) -> str | None:
         """The id that a worker would take next."""
-        return await self._script("next") or None
+        return await self.script("next") or None
 
     async def claim(self, message_id: str, owner: str, model: str = "") -> Claim | None:
         """Take a queued message; None when its token is stale.
@@ -219,15 +234,13 @@ class Store:
             owner: unique to this claim.
             model: for a message that names none.
         """
-        answer = await self._script("claim", message_id, owner, self._lease, model)
+        answer = await self.script("claim", message_id, owner, self._lease, model)
         if not isinstance(answer[0], int):
             return None
         record = as_mapping(answer[2])
-        error = json.loads(record["error"])["type"] if "error" in record else None
-        message = as_message(message_id, record)
-        return Claim(message, answer[0], answer[1], int(record.get("retries", 0)), error)
+        return as_claim(as_message(message_id, record), record, epoch=answer[0], sealed=answer[1])
 
-    async def settle(
+    async def settle(  # noqa: PLR0913 - all of it goes into one script
         self,
         message_id: str,
         epoch: int,
@@ -238,6 +251,9 @@ class Store:
         info: str = "",
         tokens: tuple[int, int] = (0, 0),
         retried: bool = False,
+        cost: int | None = None,
+        account: str = "",
+        deferred: bool = False,
     ) -> bool:
         """Record how an attempt ended; False when the message is not this epoch's any more.
 
@@ -250,9 +266,12 @@ class Store:
             info: a word for the stream of changes.
             tokens: prompt and completion tokens to add.
             retried: whether this spends a retry.
+            cost: of these tokens, in billionths; None = their price is not known, or there are none.
+            account: who pays, as ``TranslationQueue.account`` says; "" = nobody.
+            deferred: put off before anything was sent: it does not count as an attempt.
         """
         flat = [part for pair in fields.items() for part in pair]
-        answer = await self._script(
+        answer = await self.script(
             "settle",
             message_id,
             epoch,
@@ -262,8 +281,35 @@ class Store:
             info,
             *tokens,
             int(retried),
+            "" if cost is None else cost,
+            account,
+            int(deferred),
             *flat,
         )
+        return bool(answer == "ok")
+
+    async def queued(self) -> int:
+        """How many messages wait."""
+        return int(await self._call("ZCARD", f"{PREFIX}status:queued"))
+
+    async def checkpoints(self, message_id: str) -> dict[str, str]:
+        """The parts of a long text that are kept with the message, by digest."""
+        return as_mapping(await self._call("HGETALL", f"{PREFIX}parts:{message_id}"))
+
+    async def checkpoint(
+        self,
+        message_id: str,
+        epoch: int,
+        digest: str,
+        text: str,
+        *,
+        tokens: tuple[int, int],
+        cost: int | None,
+        account: str,
+    ) -> bool:
+        """Keep a part and book what was spent; False when the message is not this epoch's any more."""
+        nano = "" if cost is None else cost
+        answer = await self.script("checkpoint", message_id, epoch, digest, text, *tokens, nano, account)
         return bool(answer == "ok")
 
     async def heartbeat(
@@ -277,7 +323,7 @@ class Store:
             attempts: what it runs.
         """
         flat = [part for pair in attempts for part in pair]
-        lost = await self._script("heartbeat", process, json.dumps(info) if info else "", self._lease, *flat)
+        lost = await self.script("heartbeat", process, json.dumps(info) if info else "", self._lease, *flat)
         return dict(zip(lost[::2], lost[1::2], strict=True))
 
     async def forget_worker(self, worker: str) -> None:
@@ -288,18 +334,18 @@ class Store:
 
     async def cancel(self, message_id: str) -> str:
         """``ok``, ``gone``, or the status that forbids it."""
-        return str(await self._script("cancel", message_id, self._ttl, token_hex(8)))
+        return str(await self.script("cancel", message_id, self._ttl, token_hex(8)))
 
     async def retry(self, message_id: str, sealed: str) -> str:
         """``ok``, ``gone``, ``missing-key``, or the status that forbids it."""
-        return str(await self._script("retry", message_id, sealed, token_hex(8)))
+        return str(await self.script("retry", message_id, sealed, token_hex(8)))
 
     async def set_status(
         self, message_id: str, status: Status, *, fields: Mapping[str, str], lease: float, delay: float
     ) -> tuple[str, str]:
         """Move a message on for a program outside; see ``set_status.lua`` for the answers."""
         flat = [part for pair in fields.items() for part in pair]
-        answer = await self._script(
+        answer = await self.script(
             "set_status",
             message_id,
             status,
@@ -315,26 +361,26 @@ class Store:
 
     async def lock_reaper(self, owner: str, seconds: float) -> bool:
         """Whether this process reaps now; the lock only saves work, nothing depends on it."""
-        return bool(await self._script("lock", owner, int(seconds * 1000)))
+        return bool(await self.script("lock", owner, int(seconds * 1000)))
 
     async def reap(self, poisoned: ErrorRecord, most: int = _BATCH) -> tuple[builtins.list[Token], builtins.list[str]]:
         """One round of ``reap.lua``: tokens to publish, and ids that failed as poison.
 
         When there are as many tokens as ``most``, more may be due: call again.
         """
-        flat, failed = await self._script("reap", most, self._ttl, json.dumps(poisoned), QUARANTINE_AFTER, POISON_AFTER)
+        flat, failed = await self.script("reap", most, self._ttl, json.dumps(poisoned), QUARANTINE_AFTER, POISON_AFTER)
         return as_tokens(flat), list(failed)
 
     async def blame(self, message_id: str, process: str, poisoned: ErrorRecord) -> bool:
         """Fail a message that was seen to kill a process of this name; False when it does not run there."""
-        return bool(await self._script("blame", message_id, f"{process}:", self._ttl, json.dumps(poisoned)) == "ok")
+        return bool(await self.script("blame", message_id, f"{process}:", self._ttl, json.dumps(poisoned)) == "ok")
 
     async def missing(self, index: int | str, *, tail: str | None, grace: float) -> builtins.list[Token]:
         """Queued messages of one index whose token is lost; ``tail`` is the id next to be popped."""
         tokens: builtins.list[Token] = []
         offset, page = 0, 1000
         while True:
-            scanned, *flat = await self._script("missing", index, offset, page, int(grace * 1000), tail or "")
+            scanned, *flat = await self.script("missing", index, offset, page, int(grace * 1000), tail or "")
             tokens += as_tokens(flat)
             offset += page
             if scanned < page:
@@ -342,13 +388,13 @@ class Store:
 
     async def age(self, longest: float, *, share: float, most: int) -> builtins.list[str]:
         """Ids that have waited longer than ``longest`` seconds and may go to the front now."""
-        return list(await self._script("age", int(longest * 1000), share, most))
+        return list(await self.script("age", int(longest * 1000), share, most))
 
     # -- what people look at -----------------------------------------------------------------------
 
     async def stats(self) -> Stats:
         """Depths, counts, workers and throughput, at one moment."""
-        return as_stats(json.loads(await self._script("stats", *Status)))
+        return as_stats(json.loads(await self.script("stats", *Status)))
 
     async def changes(self, after: str, *, block: float) -> builtins.list[Change]:
         """Transitions after a cursor, up to 500; waits at most ``block`` seconds for the first."""

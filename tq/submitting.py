@@ -12,8 +12,11 @@ from functools import cache
 from pathlib import Path
 from typing import Final, TextIO
 
+from pydantic import JsonValue
+
 from tq.backend import Backend, SubmissionFields, make_submission
 from tq.errors import ERRORS, InvalidMessage, TqError, UsageError
+from tq.glossary import read_csv
 from tq.lines import ahead_of, document, progress
 from tq.messages import Message, Status, Submission
 from tq.terminal import clean, note, paint, wants_style, write, write_exact
@@ -36,10 +39,7 @@ def read_text(text: str | None, file: Path | None, *, key: bool) -> str | None:
     if text is not None and file is not None:
         raise UsageError("there are two texts", why="one is an argument, the other is --file", fix="give one of them")
     if file is not None:
-        try:
-            return _decode(file.read_bytes(), str(file))
-        except OSError as error:
-            raise UsageError(f"{file} cannot be read", why=error.strerror or type(error).__name__) from None
+        return _read_file(file)
     if text is not None and text != "-":
         return text
     if text is None and sys.stdin.isatty():
@@ -49,6 +49,60 @@ def read_text(text: str | None, file: Path | None, *, key: bool) -> str | None:
             "stdin cannot be both the text and the key", fix="give the text as an argument, or with --file"
         )
     return _decode(sys.stdin.buffer.read(), "stdin")
+
+
+def read_context(given: str | None) -> str | None:
+    """The context to send along: as given, or the file that it names with ``@``.
+
+    Raises:
+        UsageError: the file cannot be read.
+        InvalidMessage: it is not UTF-8.
+    """
+    return _read_file(Path(given[1:])) if given is not None and given.startswith("@") else given
+
+
+def read_parameters(given: Sequence[str]) -> dict[str, JsonValue]:
+    """``["temperature=0.2"]`` as ``{"temperature": 0.2}``: a value is JSON if it can be, else a text.
+
+    Raises:
+        UsageError: one has no name, or no value.
+    """
+    parameters: dict[str, JsonValue] = {}
+    for item in given:
+        name, equals, value = item.partition("=")
+        if not name or not equals:
+            raise UsageError(f"--param {item!r} is not NAME=VALUE", fix="for example --param temperature=0.2")
+        try:
+            parameters[name] = json.loads(value)
+        except ValueError:
+            parameters[name] = value
+    return parameters
+
+
+def read_glossary(path: Path | None) -> list[dict[str, JsonValue]] | None:
+    """The terms of a CSV file, as metadata has them.
+
+    Raises:
+        UsageError: it cannot be read, or is not a glossary.
+        InvalidMessage: it is not UTF-8.
+    """
+    if path is None:
+        return None
+    try:
+        terms = read_csv(_read_file(path))
+    except ValueError as error:
+        raise UsageError(f"{path} is not a glossary", why=str(error)) from None
+    return [
+        {"source": term.source, "target": term.target} | ({"mandatory": True} if term.mandatory else {})
+        for term in terms
+    ]
+
+
+def _read_file(path: Path) -> str:
+    try:
+        return _decode(path.read_bytes(), str(path))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read", why=error.strerror or type(error).__name__) from None
 
 
 def _decode(data: bytes, name: str) -> str:

@@ -14,8 +14,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from tq.figures import Stats
 from tq.lines import COLUMNS, Row, cells, figures, summary
-from tq.messages import Stats, Status
+from tq.messages import Status
 
 _SPINNER: Final = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _LOOKS: Final = {

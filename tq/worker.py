@@ -32,6 +32,7 @@ from tq.queue import TranslationQueue
 from tq.reaper import Reaper
 from tq.settings import Settings, get_settings
 from tq.tasks import attempts
+from tq.validation.identify import detect_language
 
 logger = logging.getLogger(__name__)
 
@@ -207,6 +208,10 @@ class Housekeeping(bootsteps.StartStopStep):
             }
 
         attempts.get().heart.announce(describe)
+        if isinstance(consumer.pool, TaskPool):
+            attempts.get().share(slots)
+        # Half a second of work, at the first long text else: nothing should wait for it then.
+        threading.Thread(target=detect_language, args=("x" * 50,), name="tq-languages", daemon=True).start()
         if self._reaper is None:
             self._reaper = threading.Thread(target=lambda: asyncio.run(_reap()), name="tq-reaper", daemon=True)
             self._reaper.start()

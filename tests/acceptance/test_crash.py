@@ -81,9 +81,9 @@ def submit_held(http: httpx.Client, provider: LlmServer) -> set[str]:
 
 
 def post(http: httpx.Client, faults: dict[str, str]) -> None:
-    """Submit messages (id -> marker) in one batch."""
+    """Submit messages (id -> marker) in one batch; each of another model, as a cool-down is its model's."""
     messages = [
-        {"message_id": name, "content": f"Text {name} {fault}", "priority": number % 11}
+        {"message_id": name, "content": f"Text {name} {fault}", "priority": number % 11, "model_name": name}
         for number, (name, fault) in enumerate(faults.items())
     ]
     answer = http.post("/messages/batch", json={"messages": messages})

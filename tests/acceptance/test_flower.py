@@ -112,8 +112,9 @@ def test_states(stack: RunningStack, provider: LlmServer) -> None:
 
 
 def submit(http: httpx.Client, name: str, fault: str = "") -> None:
-    """A message whose id is its name."""
-    body = {"content": f"Hello {name}" + (f" @@fault:{fault}@@" if fault else ""), "message_id": name}
+    """A message whose id is its name, and its model, so that no other waits for the end of its cool-down."""
+    text = f"Hello {name}" + (f" @@fault:{fault}@@" if fault else "")
+    body = {"content": text, "message_id": name, "model_name": name}
     assert http.post("/messages", json=body).status_code == 202
 
 

@@ -138,11 +138,18 @@ def check(places: Places, message_id: str) -> None:
 
 
 def body(name: str, fault: str, key: str | None, priority: int = 0) -> dict[str, Any]:
-    """A message to submit, whose text says what is to go wrong."""
+    """A message to submit, whose text says what is to go wrong; with a model, hence limits, of its own."""
     text = f"{TEXT} {name}" + (f" @@fault:{fault}@@" if fault else "")
     languages = {"source_language": "en", "target_language": "fr"}
     own = {"api_key": key} if key else {}
-    return {"content": text, "message_id": f"id-{name}", "priority": priority, "metadata": languages, **own}
+    return {
+        "content": text,
+        "message_id": f"id-{name}",
+        "model_name": name,
+        "priority": priority,
+        "metadata": languages,
+        **own,
+    }
 
 
 def fail_in_every_way(http: httpx.Client, stack: RunningStack) -> dict[str, str]:

@@ -174,10 +174,15 @@ class Stage:
     # -- submitting --------------------------------------------------------------------------------
 
     def body(self, entry: Entry, **fields: Any) -> dict[str, Any]:
-        """The submit of an entry; every other message has a key of its own."""
+        """The submit of an entry; every other message has a key of its own.
+
+        One that its provider tells to keep still has a model of its own, too: others of the model would wait with it.
+        """
         own = {"api_key": OWN_KEY} if int(entry.message_id[1:]) % 2 else {}
         languages = {"source_language": "en", "target_language": "fr"}
         message = {"message_id": entry.message_id, "content": entry.content, "priority": entry.priority}
+        if re.search(r"@@fault:(?:429|402|quota)", entry.content):
+            own["model_name"] = entry.message_id
         return message | {"metadata": languages} | own | fields
 
     def submit(self, count: int, *, fault: str = "", priority: int | None = None, words: str = "") -> list[str]:

@@ -56,7 +56,9 @@ def live(valkey: Valkey, provider: LlmServer, environment: dict[str, str], tmp_p
 
 def ask(provider: LlmServer, content: str, *, api_key: str | None = KEY) -> Translation:
     """What becomes of one text at the stand-in, without a worker around it."""
-    settings = Settings.model_validate({"openai_base_url": provider.base_url, "openai_api_key": DEFAULT_KEY})
+    settings = Settings.model_validate(
+        {"openai_base_url": provider.base_url, "openai_api_key": DEFAULT_KEY, "segment_tokens": 100_000}
+    )
     job = Job(content, "fr", source_language="en", domain=None, model="gpt-x", api_key=api_key)
 
     async def main() -> Translation:
@@ -280,7 +282,7 @@ def test_large_error_keeps_its_status(provider: LlmServer) -> None:
 @pytest.mark.parametrize("content", ["a" * MIB, "ก" * (MIB // 3), "\x01" * 1000 + "b" * (MIB - 1000)])
 def test_long_translations_pass(provider: LlmServer, content: str) -> None:
     """The translation of the longest text arrives whole, in whatever script, and every character of it escaped."""
-    assert ask(provider, content).text == fake_translation(content)
+    assert ask(provider, content).text.replace(fake_translation(""), "") == content
 
 
 def test_memory_of_a_worker(live: Process, local: LocalClient, provider: LlmServer) -> None:

@@ -27,6 +27,7 @@ SUBMISSION: dict[str, Any] = {
 DOCUMENT = [
     "message_id", "status", "queue", "priority", "content", "model_name", "metadata", "provider", "translation",
     "error", "warnings", "attempts", "created_at", "started_at", "finished_at", "next_retry_at", "usage",
+    "cost", "cached", "detected_language", "cache", "fallback_models", "parameters",
 ]  # fmt: skip
 
 
@@ -272,6 +273,31 @@ def test_stats_count_by_queue_priority_and_status(http: httpx.Client) -> None:
     assert (stats["running"], stats["retries_pending"], stats["workers"]) == (1, 0, [])
     assert stats["oldest_wait"] > 0
     assert set(stats["throughput"]) == {"attempts", "completed", "failed", "cancelled"}
+    assert stats["spend"]["total"] == {
+        "account": "total", "messages": 0, "prompt_tokens": 0, "completion_tokens": 0, "unpriced_tokens": 0,
+        "known_cost": 0, "cost": 0,
+    }  # fmt: skip
+    assert (stats["spend"]["accounts"], stats["spend"]["currency"], stats["spend"]["budget"]) == ([], None, None)
+    assert stats["rates"] == []
+
+
+def test_what_was_said_about_a_text_comes_back(http: httpx.Client) -> None:
+    """Options are part of the document as they were given, and of what makes two submissions the same."""
+    options = {"cache": False, "fallback_models": ["a", "b"], "parameters": {"temperature": 0.5, "seed": 7}}
+    metadata = {
+        "target_language": "fr",
+        "context": "A button\nof a shop",
+        "formality": "formal",
+        "instructions": "short",
+        "glossary": {"button": "bouton"},
+    }
+    document = submit(http, message_id="m", metadata=metadata, **options)
+    assert {name: document[name] for name in options} == options
+    assert document["metadata"] == metadata
+    assert http.get("/messages/m").json() == document
+    assert submit(http, message_id="m", metadata=metadata, **options) == document
+    body = {"content": "Hello", "message_id": "m", "metadata": metadata, **options, "cache": True}
+    problem(http.post("/messages", json=body), 409, "duplicate-message")
 
 
 # -- change ----------------------------------------------------------------------------------------
@@ -330,7 +356,7 @@ def test_a_program_outside_may_report_a_failure(http: httpx.Client, status: str,
     submit(http, message_id="a")
     http.post("/messages/a/status", json={"status": "running"})
     document = http.post("/messages/a/status", json={"status": status, "error": error}).json()
-    assert (document["status"], document["error"]) == (status, expected)
+    assert (document["status"], document["error"]) == (status, expected | {"violations": []})
     assert bool(document["next_retry_at"]) == (status == "retrying")
 
 

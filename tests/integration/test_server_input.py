@@ -175,7 +175,7 @@ REFUSALS = [
     Refusal("millions of objects", b'{"metadata": {"x": [' + b"{}," * 2_000_000 + b"0]}}", 413, "content-too-large"),
     Refusal("millions of strings", b'{"metadata": {"x": [' + b'"a",' * 1_500_000 + b"0]}}", 413, "content-too-large"),
     Refusal("millions of numbers", b'{"metadata": {"x": [' + b"1," * 3_000_000 + b"0]}}", 413, "content-too-large"),
-    Refusal("body too long", b" " * (6 * 2**20 + 2**16 + 1), 413, "content-too-large"),
+    Refusal("body too long", b" " * (6 * 2**20 + 768 * 2**10 + 1), 413, "content-too-large"),
 ]
 
 

@@ -283,7 +283,7 @@ class StoreMachine(RuleBasedStateMachine):
         """A request, and the same once more by someone who got no answer: one word marks both."""
         self.calls += 1
         named = [f"word {self.calls}" if argument is NONCE else argument for argument in arguments]
-        return [self.run(self.store._script(script, *named)) for _ in range(2)]
+        return [self.run(self.store.script(script, *named)) for _ in range(2)]
 
     # -- what time brings --------------------------------------------------------------------------
 

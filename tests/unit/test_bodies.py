@@ -15,9 +15,9 @@ def test_a_body_has_room_for_the_longest_content_however_escaped() -> None:
     """Six bytes of JSON for one of content, and a margin; a batch has 32 MiB at least."""
     small = Settings(max_content="1KiB")  # type: ignore[arg-type]  # as the environment gives it
     large = Settings(max_content="64MiB")  # type: ignore[arg-type]  # as the environment gives it
-    assert most_bytes(small) == 6 * 2**10 + 2**16
+    assert most_bytes(small) == 6 * 2**10 + 768 * 2**10
     assert most_bytes(small, batch=True) == 32 * 2**20
-    assert most_bytes(large, batch=True) == most_bytes(large) == 6 * 2**26 + 2**16
+    assert most_bytes(large, batch=True) == most_bytes(large) == 6 * 2**26 + 768 * 2**10
 
 
 @pytest.mark.parametrize(

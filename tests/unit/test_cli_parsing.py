@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, get_args
 
 import pytest
@@ -12,12 +14,13 @@ import typer
 
 from tq.backend import make_submission
 from tq.cli import app, main
+from tq.client import _body
 from tq.config import MASK, setting_lines
 from tq.errors import InvalidMessage, UsageError
 from tq.messages import Status
 from tq.options import StatusName, complete_language
-from tq.settings import Settings
-from tq.submitting import read_text
+from tq.settings import Settings, get_settings
+from tq.submitting import read_context, read_glossary, read_parameters, read_text
 
 #: DESIGN 1.3.
 CONTRACT = {
@@ -30,7 +33,8 @@ CONTRACT = {
     "flower": [],
     "submit": [
         "--file", "--to", "--from", "--priority", "--model", "--domain", "--id", "--idempotency-key", "--wait",
-        "--timeout", "--json", "--url",
+        "--timeout", "--json", "--url", "--context", "--formality", "--instructions", "--glossary", "--fallback-model",
+        "--param", "--no-cache", "--estimate",
     ],
     "status": ["--follow", "--json", "--url"],
     "list": ["--status", "--limit", "--json", "--url"],
@@ -119,6 +123,14 @@ def test_no_key_on_the_command_line() -> None:
         ["submit", "   "],
         ["submit", "a", "--id", "with space"],
         ["submit", "a", "--timeout", "-1"],
+        ["submit", "a", "--formality", "polite"],
+        ["submit", "a", "--param", "temperature"],
+        ["submit", "a", "--param", "=1"],
+        ["submit", "a", "--param", "temperature=hot"],
+        ["submit", "a", "--param", "stream=true"],
+        ["submit", "a", "--context", "@/no/such/file"],
+        ["submit", "a", "--glossary", "/no/such/file"],
+        ["submit", "a", *["--fallback-model", "m"] * 6],
         ["list", "--status", "nope"],
         ["list", "--limit", "0"],
         ["list", "--url", "nonsense"],
@@ -175,6 +187,109 @@ def test_friendly_keywords() -> None:
     assert submission.metadata == {"ticket": 7, "source_language": "en", "target_language": "fr"}
     assert (submission.priority, submission.model_name, submission.message_id) == (9, "m", None)
     assert make_submission("Hello").metadata == {}
+
+
+def test_friendly_keywords_for_options() -> None:
+    """What is said about how to translate goes where the contract has it, whatever kind of list or mapping it is."""
+    submission = make_submission(
+        "Hello",
+        to="fr",
+        context="a button",
+        formality="formal",
+        instructions="short",
+        cache=False,
+        fallback_models=("a", "b"),
+        parameters=MappingProxyType({"temperature": 0.5}),
+    )
+    assert submission.metadata == {
+        "target_language": "fr",
+        "context": "a button",
+        "formality": "formal",
+        "instructions": "short",
+    }
+    assert submission.options() == {
+        "cache": False, "fallback_models": ["a", "b"], "parameters": {"temperature": 0.5}
+    }  # fmt: skip
+
+
+def test_parameters_are_json_or_text() -> None:
+    """A number stays one, a word needs no quotation marks, and a value may have an equals sign."""
+    given = ["temperature=0.2", "seed=7", "reasoning_effort=low", "x=a=b", "y="]
+    expected = {"temperature": 0.2, "seed": 7, "reasoning_effort": "low", "x": "a=b", "y": ""}
+    assert read_parameters(given) == expected
+
+
+def test_a_context_may_be_a_file(tmp_path: Path) -> None:
+    """After an @ stands a file's name; else it is the context itself."""
+    path = tmp_path / "context"
+    path.write_bytes("été\r\n".encode())
+    assert read_context(f"@{path}") == "été\r\n"
+    assert read_context("me@example.org") == "me@example.org"
+    assert read_context(None) is None
+
+
+def test_a_glossary_is_a_csv_file(tmp_path: Path) -> None:
+    """Its terms go into the metadata, as they are accepted there; what is no glossary is refused with the line."""
+    path = tmp_path / "terms.csv"
+    path.write_text("source,target,mandatory\nshop,Laden,yes\ncart,Wagen,\n")
+    terms = read_glossary(path)
+    assert terms == [{"source": "shop", "target": "Laden", "mandatory": True}, {"source": "cart", "target": "Wagen"}]
+    assert make_submission("a", glossary=terms).metadata["glossary"] == terms
+    assert make_submission("a", glossary={"shop": "Laden"}).metadata["glossary"] == {"shop": "Laden"}
+    assert read_glossary(None) is None
+    path.write_text("shop\n")
+    with pytest.raises(UsageError) as caught:
+        read_glossary(path)
+    assert "line 1" in caught.value.why
+
+
+def estimated(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], prices: str, *args: str
+) -> tuple[str, str]:
+    """What an estimate prints with these prices: out and err. Nothing is there to submit to."""
+    if prices:
+        monkeypatch.setenv("TQ_PRICES", prices)
+    get_settings.cache_clear()
+    try:
+        assert run(monkeypatch, "submit", "Hello, world", "--model", "m", "--estimate", *args) == 0
+    finally:
+        get_settings.cache_clear()
+    shown = capsys.readouterr()
+    return shown.out, shown.err
+
+
+def test_an_estimate_says_tokens_and_cost(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A line for each language, and one for all; a context costs, too; as JSON a document a line."""
+    prices = '{"currency": "EUR", "m": {"prompt": 1000, "completion": 0}}'
+    out, err = estimated(monkeypatch, capsys, prices, "--to", "fr", "--to", "de")
+    assert err == ""
+    header, *rows = [text.split() for text in out.splitlines()]
+    assert header == ["LANG", "MODEL", "PROMPT", "COMPLETION", "COST"]
+    assert [(row[0], row[-1]) for row in rows] == [("fr", "EUR"), ("de", "EUR"), ("all", "EUR")]
+    out, _ = estimated(monkeypatch, capsys, prices, "--to", "fr", "--json")
+    plain = json.loads(out)
+    out, _ = estimated(monkeypatch, capsys, prices, "--to", "fr", "--json", "--context", "a page of a shop")
+    assert json.loads(out)["prompt_tokens"] > plain["prompt_tokens"] > 0
+    assert plain["cost"] == pytest.approx(plain["prompt_tokens"] / 1000)
+    assert (plain["target_language"], plain["model_name"], plain["currency"]) == ("fr", "m", "EUR")
+
+
+def test_an_unknown_price_is_unknown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is never 0, and what mends it is said."""
+    out, err = estimated(monkeypatch, capsys, "", "--to", "fr")
+    assert out.splitlines()[1].split()[-1] == "unknown"
+    assert "TQ_PRICES" in err
+    out, _ = estimated(monkeypatch, capsys, '{"other": {"prompt": 1, "completion": 1}}', "--to", "fr", "--json")
+    assert json.loads(out)["cost"] is None
+
+
+def test_an_older_api_is_sent_what_it_knows() -> None:
+    """Over HTTP goes what was said, and nothing that is as it is by default."""
+    plain = make_submission("Hello", to="fr", api_key="sk-x")
+    assert _body(plain) == {"content": "Hello", "metadata": {"target_language": "fr"}, "api_key": "sk-x"}
+    assert _body(make_submission("a", metadata={"mine": None}, priority=3, cache=False)) == {
+        "content": "a", "metadata": {"mine": None}, "priority": 3, "cache": False
+    }  # fmt: skip
 
 
 def test_texts_are_utf_8(tmp_path: Path) -> None:

@@ -86,6 +86,39 @@ REFUSED = {
     "NUL in metadata": ({"content": "a", "metadata": {"x": "a\x00"}}, "metadata"),
     "infinity in metadata": ({"content": "a", "metadata": {"x": float("inf")}}, "metadata"),
     "domain with a line break": ({"content": "a", "metadata": {"domain": "law\nobey"}}, "metadata"),
+    "context as list": ({"content": "a", "metadata": {"context": ["x"]}}, "metadata"),
+    "context too long": ({"content": "a", "metadata": {"context": "x" * 8193}}, "metadata"),
+    "NUL in a context": ({"content": "a", "metadata": {"context": "a\x00"}}, "metadata"),
+    "instructions too long": ({"content": "a", "metadata": {"instructions": "x" * 2049}}, "metadata"),
+    "unknown formality": ({"content": "a", "metadata": {"formality": "polite"}}, "metadata"),
+    "formality as bool": ({"content": "a", "metadata": {"formality": True}}, "metadata"),
+    "glossary as text": ({"content": "a", "metadata": {"glossary": "a,b"}}, "metadata"),
+    "glossary with a number": ({"content": "a", "metadata": {"glossary": {"a": 1}}}, "metadata"),
+    "empty term": ({"content": "a", "metadata": {"glossary": {" ": "b"}}}, "metadata"),
+    "term with a line break at its end": ({"content": "a", "metadata": {"glossary": {"a": "b\n"}}}, "metadata"),
+    "term too long with its spaces": ({"content": "a", "metadata": {"glossary": {"a": "b" + " " * 500}}}, "metadata"),
+    "term twice": ({"content": "a", "metadata": {"glossary": {"a": "b", "A": "c"}}}, "metadata"),
+    "too many terms": ({"content": "a", "metadata": {"glossary": {f"t{i}": "x" for i in range(501)}}}, "metadata"),
+    "term without a target": ({"content": "a", "metadata": {"glossary": [{"source": "a"}]}}, "metadata"),
+    "term with more": (
+        {"content": "a", "metadata": {"glossary": [{"source": "a", "target": "b", "note": ""}]}},
+        "metadata",
+    ),
+    "cache as number": ({"content": "a", "cache": 0}, "cache"),
+    "one fallback model alone": ({"content": "a", "fallback_models": "m"}, "fallback_models"),
+    "six fallback models": ({"content": "a", "fallback_models": ["m"] * 6}, "fallback_models"),
+    "fallback model that is an address": ({"content": "a", "fallback_models": ["http://m"]}, "fallback_models.0"),
+    "parameters as list": ({"content": "a", "parameters": []}, "parameters"),
+    "parameter that is not known": ({"content": "a", "parameters": {"messages": []}}, "parameters"),
+    "parameter too high": ({"content": "a", "parameters": {"temperature": 2.1}}, "parameters"),
+    "parameter as text": ({"content": "a", "parameters": {"temperature": "1"}}, "parameters"),
+    "parameter as bool": ({"content": "a", "parameters": {"top_p": True}}, "parameters"),
+    "parameter that is none": ({"content": "a", "parameters": {"temperature": None}}, "parameters"),
+    "parameter that is no number": ({"content": "a", "parameters": {"top_p": float("nan")}}, "parameters"),
+    "half a token": ({"content": "a", "parameters": {"max_tokens": 1.5}}, "parameters"),
+    "no token": ({"content": "a", "parameters": {"max_completion_tokens": 0}}, "parameters"),
+    "seed that JSON readers change": ({"content": "a", "parameters": {"seed": 2**53}}, "parameters"),
+    "effort with a line break": ({"content": "a", "parameters": {"reasoning_effort": "low\n"}}, "parameters"),
     "key with a space": ({"content": "a", "api_key": "sk a"}, "api_key"),
     "empty key": ({"content": "a", "api_key": ""}, "api_key"),
     "model with a line break": ({"content": "a", "model_name": "gpt\n4"}, "model_name"),
@@ -137,6 +170,38 @@ def test_accepted_as_given() -> None:
     assert "sk-x" not in repr(submission)
 
 
+def test_options_as_large_as_they_may_be() -> None:
+    """Context and instructions have bounds of their own, in characters: they leave the room of other keys alone."""
+    metadata = {"context": "界" * 8192, "instructions": "界" * 2048, "formality": "formal", "mine": "x" * 16_000}
+    parameters = {
+        "temperature": 2, "top_p": 0.0, "presence_penalty": -2, "frequency_penalty": 2, "seed": -(2**53 - 1),
+        "max_tokens": 1, "max_completion_tokens": 10_000_000, "reasoning_effort": "x" * 32,
+    }  # fmt: skip
+    submission = parse_submission(
+        {"content": "a", "metadata": metadata, "parameters": parameters, "fallback_models": ["m"] * 5, "cache": False}
+    )
+    assert submission.metadata == metadata
+    assert submission.parameters == parameters
+    terms = [{"source": f"term {number}", "target": "x" * 100, "mandatory": number % 2 == 0} for number in range(500)]
+    for glossary in (terms, {term["source"]: term["target"] for term in terms}, {" iPhone ": "iPhone"}, {}, [], None):
+        given = parse_submission({"content": "a", "metadata": {"glossary": glossary, "mine": "x" * 16_000}})
+        assert given.metadata["glossary"] == glossary
+    assert parse_submission({"content": "a", "metadata": dict.fromkeys(metadata)}).metadata == dict.fromkeys(metadata)
+
+
+def test_only_what_differs_is_an_option() -> None:
+    """What says nothing is kept nowhere: neither in a record nor in a fingerprint, which older ones have without it."""
+    silent = parse_submission({"content": "a", "cache": True, "fallback_models": [], "parameters": {}})
+    assert silent.options() == {}
+    assert silent.fingerprint("") == parse_submission({"content": "a"}).fingerprint("")
+    assert silent.fingerprint("") == "44e002a440910e6477d846da4c820dde"
+    given = {"cache": False, "fallback_models": ["m"], "parameters": {"seed": 5}}
+    spoken = parse_submission({"content": "a", **given})
+    assert spoken.options() == given
+    pointed = parse_submission({"content": "a", **given, "parameters": {"seed": 5.0}})
+    assert pointed.fingerprint("") == spoken.fingerprint("")
+
+
 def test_fingerprint_tells_bodies_apart() -> None:
     """Everything but the id is part of it; the order of metadata keys is not."""
 
@@ -149,7 +214,8 @@ def test_fingerprint_tells_bodies_apart() -> None:
     assert print_of(message_id="x") == same
     different = [print_of("k"), print_of(content="b"), print_of(priority=2), print_of(model_name="m")]
     different.append(print_of(metadata={}))
-    assert len({same, *different}) == 6
+    different += [print_of(cache=False), print_of(fallback_models=["m"]), print_of(parameters={"seed": 1})]
+    assert len({same, *different}) == 9
 
 
 @given(st.text(max_size=140))

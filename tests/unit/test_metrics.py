@@ -7,7 +7,8 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tq.messages import QueueDepth, Stats, Status, WorkerInfo
+from tq.figures import AccountSpend, QueueDepth, Spend, Stats, WorkerInfo
+from tq.messages import Status
 from tq.metrics import exposition
 
 
@@ -68,3 +69,12 @@ def test_a_worker_may_have_any_name() -> None:
     assert found["tq_workers"] == {frozenset(): 1}
     assert found["tq_worker_slots"] == {labels: 200}
     assert found["tq_worker_running_messages"] == {labels: 3}
+
+
+def test_money_of_today() -> None:
+    """Tokens by kind, and the cost of those whose price is known, with its currency."""
+    total = AccountSpend(account="total", prompt_tokens=10, completion_tokens=5, unpriced_tokens=3, known_cost=0.25)
+    found = samples(stats(spend=Spend(currency="EUR", total=total)))
+    kinds = {"prompt": 10, "completion": 5, "unpriced": 3}
+    assert found["tq_tokens_today"] == {frozenset({("kind", kind)}): value for kind, value in kinds.items()}
+    assert found["tq_known_cost_today"] == {frozenset({("currency", "EUR")}): 0.25}

@@ -77,6 +77,26 @@ def test_a_dotenv_that_is_no_text(tmp_path: Path) -> None:
         ("TQ_MAX_CONTENT", "0"),
         ("TQ_MAX_CONTENT", "65MiB"),
         ("TQ_BATCH_MAX_ITEMS", "0"),
+        ("TQ_BATCH_WAIT", "61s"),
+        ("TQ_BATCH_WAIT", "-1"),
+        ("TQ_SEGMENT_TOKENS", "99"),
+        ("TQ_SEGMENT_TOKENS", "100001"),
+        ("TQ_SEGMENT_PARALLEL", "0"),
+        ("TQ_SEGMENT_PARALLEL", "101"),
+        ("TQ_MEMORY_TTL", "-1"),
+        ("TQ_MEMORY_MAX", "0"),
+        ("TQ_RATE_REQUESTS", "0"),
+        ("TQ_RATE_TOKENS", "0.5"),
+        ("TQ_BUDGET_PER_DAY", "0"),
+        ("TQ_BUDGET_PER_DAY", "nan"),
+        ("TQ_BUDGET_PER_DAY", "inf"),
+        ("TQ_BUDGET_PER_DAY", "5 EUR"),
+        ("TQ_PARAMETERS", "temperature=0.2"),
+        ("TQ_PARAMETERS", "[]"),
+        ("TQ_PARAMETERS", '{"stream": true}'),
+        ("TQ_PARAMETERS", '{"temperature": 3}'),
+        ("TQ_FALLBACK_MODELS", "a,b,c,d,e,f"),
+        ("TQ_FALLBACK_MODELS", "http://x"),
         ("TQ_GRACE", "-1"),
         ("TQ_MODEL", " " * 201),
         ("TQ_PROVIDER", "deepl"),
@@ -134,6 +154,7 @@ def test_base_urls(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
         {"TQ_API_HOST": "0.0.0.0"},
         {"TQ_FLOWER_HOST": "::"},
         {"TQ_API_PORT": "5555"},
+        {"TQ_BUDGET_PER_DAY": "5"},
     ],
 )
 def test_contradictions_are_refused(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> None:
@@ -142,6 +163,30 @@ def test_contradictions_are_refused(monkeypatch: pytest.MonkeyPatch, environment
         load(monkeypatch, **environment)
     assert any(name in caught.value.why for name in environment)
     assert caught.value.fix
+
+
+def test_options_for_all_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models are listed with commas, parameters are JSON, and money is counted without rounding."""
+    s = load(
+        monkeypatch,
+        TQ_FALLBACK_MODELS=" a , b,",
+        TQ_PARAMETERS='{"temperature": 0.2, "seed": 5.0}',
+        TQ_PRICES="prices.toml",
+        TQ_BUDGET_PER_DAY="0.1",
+        TQ_MEMORY_TTL="0",
+        TQ_BATCH_WAIT="250ms",
+    )
+    assert s.fallback_models == ["a", "b"]
+    assert s.parameters == {"temperature": 0.2, "seed": 5}
+    assert (s.budget_nano, s.memory_ttl, s.batch_wait) == (100_000_000, 0, 0.25)
+
+
+def test_options_by_default() -> None:
+    """Nothing is sent along, nothing is limited that the provider does not limit, and there is a memory."""
+    s = load_settings()
+    assert (s.fallback_models, s.parameters, s.prices, s.budget_nano) == ([], {}, None, 0)
+    assert (s.batch_wait, s.segment_tokens, s.segment_parallel) == (1, 1500, 4)
+    assert (s.memory_ttl, s.memory_max, s.rate_requests, s.rate_tokens) == (7 * 86_400, 100_000, None, None)
 
 
 def test_secrets_stay_out_of_errors_and_reprs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,23 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from tq.lines import COLUMNS, age, ahead_of, cells, changed, document, figures, line, progress, row_of, span, summary
-from tq.messages import Change, Message, QueueDepth, Stats, Status, WorkerInfo
+from tq.figures import AccountSpend, QueueDepth, RateInfo, Spend, Stats, WorkerInfo
+from tq.lines import (
+    COLUMNS,
+    age,
+    ahead_of,
+    cells,
+    changed,
+    document,
+    figures,
+    line,
+    money,
+    progress,
+    row_of,
+    span,
+    summary,
+)
+from tq.messages import Change, Message, Status
 from tq.tables import TailScreen, message_table
 from tq.terminal import clean
 
@@ -131,6 +146,49 @@ def test_pseudo_output_is_called_what_it_is() -> None:
     assert "NOT a translation" in progress(pseudo, NOW)[2]
 
 
+@pytest.mark.parametrize(
+    ("amount", "shown"),
+    [
+        (None, "unknown"),
+        (0.0, "0"),
+        (0.0000012345, "0.000001234"),
+        (12.0, "12.00"),
+        (1234567.0, "1234567.00"),
+        (1e-9, "0.000000001"),
+    ],
+)
+def test_money_has_no_powers_of_ten(amount: float | None, shown: str) -> None:
+    """Two decimals, or four digits of what is less than 1; what is not known is not 0."""
+    assert money(amount) == shown
+
+
+def test_cost_and_memory_are_shown() -> None:
+    """What a message cost stands beside its tokens; without a price that is said in its document."""
+    assert cells(row_of(completed(cost=0.00012)), NOW)[-1] == "38 tokens · cost 0.00012"
+    assert "\n  cost        0.00012\n" in document(completed(cost=0.00012), NOW)
+    assert "\n  cost        unknown\n" in document(completed(), NOW)
+    cached = completed(cached=True, usage=None)
+    assert cells(row_of(cached), NOW)[-1] == "from memory"
+    assert "from memory" in document(cached, NOW)
+    assert "cost" not in document(cached, NOW)
+
+
+def test_a_rejected_answer_is_explained() -> None:
+    """The document says which rules it broke and what exactly, with control characters made visible."""
+    rules = [
+        {"rule": "placeholders", "message": "differ", "detail": "missing: %(name)s\x1b"},
+        {"rule": "not-empty", "message": "empty", "detail": ""},
+    ]
+    error = {"type": "invalid-output", "message": "not usable", "retryable": True, "violations": rules}
+    text = document(message(status="failed", attempts=2, error=error, finished_at=NOW), NOW)
+    assert "placeholders: missing: %(name)s\\x1b; not-empty: empty" in text
+
+
+def test_a_detected_language_is_shown() -> None:
+    """It stands beside the languages that were given."""
+    assert "→fr (detected: en)" in document(completed(metadata={"target_language": "fr"}, detected_language="en"), NOW)
+
+
 def test_changes_make_a_row() -> None:
     """Age and duration of a message in the tail come from its own earlier changes."""
     row = changed(None, change("queued", 0, 0))
@@ -225,6 +283,44 @@ def test_figures_of_queues_and_workers() -> None:
     assert "high_priority  9    2       1.5s" in text
     assert "quarantine     -    1       1m01s" in text
     assert "3 of 200" in text
+
+
+def test_figures_of_money() -> None:
+    """Today's tokens and cost by account, and in total; what has no price is said to have none."""
+    known = AccountSpend(account="default", messages=3, prompt_tokens=10, completion_tokens=5, known_cost=0.5, cost=0.5)
+    partly = known.model_copy(update={"account": "beef", "unpriced_tokens": 7, "cost": None})
+    unknown = partly.model_copy(update={"account": "total", "known_cost": 0.0})
+    spend = Spend(day=NOW.date(), currency="EUR", total=unknown, accounts=[known, partly])
+    text = figures(stats(spend=spend))
+    assert "default      3         15      0.5 EUR\n" in text
+    assert "beef         3         15      0.5 EUR and 7 tokens of unknown price\n" in text
+    assert "total        3         15      unknown\n" in text
+    assert "SPENT" not in figures(stats())
+
+
+def test_figures_of_limits() -> None:
+    """Who may ask how often, and what keeps from it now."""
+    base = {
+        "host": "h",
+        "key": "beef",
+        "model": "m",
+        "sent": 9,
+        "refused": 2,
+        "exhausted": 0,
+        "cool_down": 0,
+        "waiting": 0,
+    }
+    limits = {"requests": {"per_minute": 600, "source": "headers"}}
+    rates = [
+        RateInfo.model_validate({**base, "limits": limits, **state})
+        for state in ({}, {"cool_down": 5}, {"exhausted": 60, "limits": {}}, {"waiting": 3})
+    ]
+    text = figures(stats(rates=rates))
+    assert "h         beef  m      600 (headers)  -           9     2    open\n" in text
+    assert "cools down for 5.0s" in text
+    assert "no quota, tried again in 1m00s" in text
+    assert "waiting, 3.0s" in text
+    assert "ENDPOINT" not in figures(stats())
 
 
 def test_how_many_are_ahead() -> None:

@@ -56,8 +56,6 @@ def test_pseudo_says_what_it_is() -> None:
         provider="pseudo",
         model="pseudo",
         warnings=("pseudo-localised: accents and padding, not a translation",),
-        prompt_tokens=0,
-        completion_tokens=0,
     )
 
 

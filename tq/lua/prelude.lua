@@ -44,6 +44,46 @@ local function count(what)
   if redis.call('HINCRBY', key, what, 1) == 1 then redis.call('PEXPIRE', key, RATE_WINDOW * 8) end
 end
 
+-- What was spent is kept per UTC day of the server's clock, for five weeks.
+local SPEND_KEPT = 35 * 86400000
+-- A day of the server's clock as YYYYMMDD (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", days_to_civil).
+local function date_of(milliseconds)
+  local z = math.floor(milliseconds / 86400000) + 719468
+  local era = math.floor(z / 146097)
+  local doe = z - era * 146097
+  local yoe = math.floor((doe - math.floor(doe / 1460) + math.floor(doe / 36524) - math.floor(doe / 146096)) / 365)
+  local doy = doe - (365 * yoe + math.floor(yoe / 4) - math.floor(yoe / 100))
+  local mp = math.floor((5 * doy + 2) / 153)
+  local month = mp < 10 and mp + 3 or mp - 9
+  local year = yoe + era * 400 + (month <= 2 and 1 or 0)
+  return string.format('%04d%02d%02d', year, month, doy - math.floor((153 * mp + 2) / 5) + 1)
+end
+local today = date_of(now)
+local function spend_key(account) return P .. 'spend:' .. account .. ':' .. today end
+local function spenders_key() return P .. 'spenders:' .. today end
+
+-- Put what was spent on the message's bill, and on its payer's ('' = nobody's); `cost` '' = its price is not known.
+local function book(key, prompt, completion, cost, account, ended)
+  local tokens = prompt + completion
+  local unpriced = tokens > 0 and cost == ''
+  if prompt ~= '0' then redis.call('HINCRBY', key, 'prompt_tokens', prompt) end
+  if completion ~= '0' then redis.call('HINCRBY', key, 'completion_tokens', completion) end
+  if cost ~= '' and tokens > 0 then redis.call('HINCRBY', key, 'cost', cost) end
+  if unpriced then redis.call('HSET', key, 'unpriced', 1) end
+  if account == '' or not (tokens > 0 or ended) then return end
+  redis.call('ZINCRBY', spenders_key(), tokens, account)
+  redis.call('PEXPIRE', spenders_key(), SPEND_KEPT)
+  for _, payer in ipairs({ account, 'total' }) do
+    local spend = spend_key(payer)
+    redis.call('HINCRBY', spend, 'prompt_tokens', prompt)
+    redis.call('HINCRBY', spend, 'completion_tokens', completion)
+    redis.call('HINCRBY', spend, 'cost', cost == '' and 0 or cost)
+    if unpriced then redis.call('HINCRBY', spend, 'unpriced', tokens) end
+    if ended then redis.call('HINCRBY', spend, 'messages', 1) end
+    redis.call('PEXPIRE', spend, SPEND_KEPT)
+  end
+end
+
 -- Whether this very request was applied before: its answer got lost, and it is sent again.
 local function repeated(id, nonce) return redis.call('HGET', message_key(id), 'request') == nonce end
 
@@ -68,6 +108,7 @@ local function move(id, m, to, options)
   else
     redis.call('ZREM', P .. 'ended', id)
     redis.call('PERSIST', key)
+    redis.call('PERSIST', P .. 'parts:' .. id)
     redis.call('HDEL', key, 'finished', 'error')
     if m.idempotency then redis.call('PERSIST', P .. 'idempotency:' .. m.idempotency) end
   end
@@ -87,6 +128,8 @@ local function move(id, m, to, options)
     redis.call('HSET', key, 'finished', now)
     if to == 'completed' then redis.call('HDEL', key, 'error') end
     redis.call('DEL', P .. 'sealed:' .. id)
+    -- A failed text may be tried again: what is done of it is paid for.
+    if to == 'failed' then redis.call('PEXPIRE', P .. 'parts:' .. id, options.ttl) else redis.call('DEL', P .. 'parts:' .. id) end
     redis.call('PEXPIRE', key, options.ttl)
     redis.call('ZADD', P .. 'ended', now + options.ttl, id)
     if m.idempotency then redis.call('PEXPIRE', P .. 'idempotency:' .. m.idempotency, options.ttl) end
@@ -101,7 +144,9 @@ end
 local function revive(id, m, sealed)
   local key = message_key(id)
   if sealed == '' and redis.call('HEXISTS', key, 'own_key') == 1 then return false end
-  redis.call('HDEL', key, 'retries', 'crashes', 'queue', 'warnings', 'translation', 'model', 'provider')
+  -- What it has cost so far was paid: that stays.
+  redis.call('HDEL', key, 'retries', 'crashes', 'queue', 'warnings', 'translation', 'model', 'provider', 'cached',
+    'detected', 'fallback', 'fallback_model', 'switched')
   m.queue = nil
   if sealed ~= '' then
     redis.call('SET', P .. 'sealed:' .. id, sealed)

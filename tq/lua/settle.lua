@@ -1,6 +1,7 @@
 -- Record how an attempt ended. Only the owner of the epoch may, and only while the message runs.
 -- ARGV: id, epoch, status to enter, delay in ms (retrying), TTL in ms (ended), info, prompt tokens,
---       completion tokens, retries spent more by this, then field, value, ...
+--       completion tokens, retries spent more by this, what the tokens cost in billionths or '' (not known),
+--       account that pays or '', 1 if it was put off without an attempt, then field, value, ...
 -- -> 'ok' | 'lost' (someone else's, or not running any more, or no run leads there) | 'gone'
 even_when_full()
 local id, epoch, to = ARGV[1], tonumber(ARGV[2]), ARGV[3]
@@ -13,11 +14,11 @@ if m.status ~= 'running' or not LEGAL.running[to] then return 'lost' end
 local key = message_key(id)
 redis.call('HSET', key, 'settled', epoch)
 redis.call('HDEL', key, 'owner')
-for i = 10, #ARGV, 2 do
+for i = 13, #ARGV, 2 do
   if ARGV[i + 1] == '' then redis.call('HDEL', key, ARGV[i]) else redis.call('HSET', key, ARGV[i], ARGV[i + 1]) end
 end
-if ARGV[7] ~= '0' then redis.call('HINCRBY', key, 'prompt_tokens', ARGV[7]) end
-if ARGV[8] ~= '0' then redis.call('HINCRBY', key, 'completion_tokens', ARGV[8]) end
 if ARGV[9] ~= '0' then redis.call('HINCRBY', key, 'retries', ARGV[9]) end
+if ARGV[12] == '1' then m.attempts = redis.call('HINCRBY', key, 'attempts', -1) end
+book(key, ARGV[7], ARGV[8], ARGV[10], ARGV[11], ENDED[to])
 move(id, m, to, { until_ = now + tonumber(ARGV[4]), ttl = tonumber(ARGV[5]), info = ARGV[6] })
 return 'ok'

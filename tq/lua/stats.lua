@@ -15,6 +15,13 @@ for i = 1, #seen, 2 do
   local info = redis.call('HGET', P .. 'workers', seen[i])
   if info then out.workers[#out.workers + 1] = { info, tonumber(seen[i + 1]) } end
 end
+-- What was spent today, and by whom: those with most tokens, as many as can be shown.
+out.day = today
+out.accounts = redis.call('ZRANGE', spenders_key(), 0, 49, 'REV')
+out.spent = {}
+local function spent(account) out.spent[account] = redis.call('HGETALL', spend_key(account)) end
+spent('total')
+for _, account in ipairs(out.accounts) do spent(account) end
 -- This window and the five before it: the last 50 to 60 seconds.
 local window = math.floor(now / RATE_WINDOW)
 for i = 0, 5 do

@@ -1,6 +1,8 @@
 -- Accept a message, or say which one it repeats.
--- ARGV: id, fingerprint, idempotency digest or '', priority, body, languages, sealed key or '', max queued
--- -> {'new' | 'same' | 'idempotency-conflict' | 'duplicate', id, now} | {'full', queued, now} | an OOM error
+-- ARGV: id, fingerprint, idempotency digest or '', priority, body, languages, sealed key or '', max queued, account,
+--       what it may spend a day, in billionths (0 = anything)
+-- -> {'new' | 'same' | 'idempotency-conflict' | 'duplicate', id, now} | {'full', queued, now}
+--    | {'budget', spent, now} | an OOM error
 local id, print, idempotency, priority, body, languages, sealed = unpack(ARGV)
 if idempotency ~= '' then
   local known = redis.call('GET', P .. 'idempotency:' .. idempotency)
@@ -15,6 +17,11 @@ local known_print = redis.call('HGET', message_key(id), 'print')
 if known_print then return { known_print == print and 'same' or 'duplicate', id, now } end
 local queued = redis.call('ZCARD', status_key('queued'))
 if queued >= tonumber(ARGV[8]) then return { 'full', tostring(queued), now } end
+local budget = tonumber(ARGV[10])
+if budget > 0 then
+  local spent = redis.call('HGET', spend_key(ARGV[9]), 'cost') or '0'
+  if tonumber(spent) >= budget then return { 'budget', spent, now } end
+end
 
 -- What was accepted needs some memory on its way, and workers need some to start: a part is kept for them.
 -- How much is left is asked for five times a second at most; without the right to ask, Redis itself refuses.

@@ -5,6 +5,7 @@ Only what the source lacks, and what cannot be part of the translation, is taken
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Final
 
@@ -62,3 +63,26 @@ def _without_quotes(text: str, source: str) -> str:
     if any(quote in source or quote in inner for quote in _QUOTE_CHARACTERS):
         return text
     return inner.strip()
+
+
+def shared_answers(text: str) -> dict[str, str] | None:
+    """The texts of a shared answer by their names; None when it is not of that form.
+
+    Names that come twice are left out: nobody knows which of the two is meant.
+    """
+    start, end = text.find("{"), text.rfind("}")
+    try:
+        answer = json.loads(text[start : end + 1]) if 0 <= start < end else None
+    except (ValueError, RecursionError):
+        return None
+    listed = answer.get("translations") if isinstance(answer, dict) else None
+    if not isinstance(listed, list):
+        return None
+    found: dict[str, str] = {}
+    twice = set()
+    for item in listed:
+        if isinstance(item, dict) and isinstance(item.get("id"), str) and isinstance(item.get("text"), str):
+            if item["id"] in found:
+                twice.add(item["id"])
+            found[item["id"]] = item["text"]
+    return {name: text for name, text in found.items() if name not in twice}

@@ -16,6 +16,7 @@ import re
 import time
 from collections.abc import Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
@@ -42,6 +43,7 @@ from tq.errors import (
     UnknownModel,
 )
 from tq.providers import Completion, Prompt, ProviderName
+from tq.providers.abilities import Abilities, blamed_members, too_long
 from tq.providers.answer import unwrap
 from tq.settings import Settings
 
@@ -137,7 +139,8 @@ class OpenAIProvider:
         base_url = settings.openai_base_url or DEFAULT_BASE_URL
         key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else None
         self._default_key = key or (_PLACEHOLDER_KEY if settings.openai_base_url else None)
-        self._host = urlsplit(base_url).netloc.rpartition("@")[2]
+        self.host = urlsplit(base_url).netloc.rpartition("@")[2]
+        self._abilities: dict[str, Abilities] = {}
         timeout = settings.request_timeout
         self._client = openai.AsyncOpenAI(
             api_key=self._default_key or _PLACEHOLDER_KEY,
@@ -165,23 +168,32 @@ class OpenAIProvider:
                 why="neither the message nor OPENAI_API_KEY has one",
                 fix="set OPENAI_API_KEY, or OPENAI_BASE_URL for a server that needs none, or submit with an api_key",
             )
-        answer = await self._post(prompt, key)
-        return _completion(_decoded(answer), prompt, key)
+        able = self._abilities.setdefault(prompt.model, Abilities())
+        while True:
+            request = able.request(prompt)
+            try:
+                answer = await self._post(prompt, request, key)
+            except RequestRefused as error:
+                # Asked again without what it cannot do, at once: such a refusal costs nothing, and is remembered.
+                if able.learn(request, error):
+                    continue
+                raise
+            able.confirm(request)
+            return replace(_completion(_decoded(answer.content), prompt, key), limits=_limits(answer.headers))
 
     async def aclose(self) -> None:
         """Close the connection pool."""
         await self._client.close()
 
-    async def _post(self, prompt: Prompt, key: str) -> bytes:
-        """The body of a 2xx answer."""
-        messages = [{"role": "system", "content": prompt.system}, {"role": "user", "content": prompt.user}]
+    async def _post(self, prompt: Prompt, request: Mapping[str, Any], key: str) -> httpx2.Response:
+        """A 2xx answer."""
         try:
             # Half the CPU of chat.completions.create(), which walks the request along its type hints and the
             # answer into models; the answer comes from any server there is, so it is checked below anyway.
             answer = await self._client.post(
                 "/chat/completions",
                 cast_to=httpx2.Response,
-                body={"model": prompt.model, "messages": messages},
+                body=request,
                 options={"headers": _own_key_headers(prompt.api_key)},
             )
         except openai.APIStatusError as error:
@@ -194,7 +206,7 @@ class OpenAIProvider:
             name = type(error).__name__
             failure = UnexpectedError("the request failed unexpectedly", why=name, cause=name)
         else:
-            return answer.content
+            return answer
         raise failure  # out here, so that the SDK's exception is not its context
 
     def _connection_failure(self, error: BaseException) -> AttemptError:
@@ -208,7 +220,7 @@ class OpenAIProvider:
         connected = not any(isinstance(link, aiohttp.ClientConnectorError | TimeoutError) for link in chain)
         number = next((link.errno for link in chain if isinstance(link, OSError) and link.errno), None)
         return ProviderUnreachable(
-            f"the connection to {self._host} broke" if connected else f"no connection to {self._host}",
+            f"the connection to {self.host} broke" if connected else f"no connection to {self.host}",
             why=os.strerror(number) if number and number > 0 else cause,
             fix="check that the server runs, OPENAI_BASE_URL, and the network",
             cause=cause,
@@ -234,7 +246,7 @@ def _status_failure(status: int, body: object, headers: Mapping[str, str], key: 
     by_status = _STATUS_CLASSES.get(status) or (ProviderFailure if status >= 500 else RequestRefused)
     cls = by_code if by_code is not None and status < 500 else by_status
     what, fix = _TEXTS[cls]
-    return cls(
+    failure = cls(
         what,
         why=" ".join([f"HTTP {status}", *codes][:2]),
         fix=fix,
@@ -242,6 +254,11 @@ def _status_failure(status: int, body: object, headers: Mapping[str, str], key: 
         retry_after=retry_after(headers, time.time()),
         cause=cause,
     )
+    failure.limits = _limits(headers)
+    if isinstance(failure, RequestRefused):
+        failure.blamed = blamed_members(body)
+        failure.too_long = "context_length_exceeded" in codes or too_long(body)
+    return failure
 
 
 def _redirected(status: int, location: str, key: str, cause: str) -> RequestRefused:
@@ -277,6 +294,11 @@ def _date(text: str) -> float | None:
         return date.replace(tzinfo=date.tzinfo or UTC).timestamp()
     except (ValueError, OverflowError):
         return None
+
+
+def _limits(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers about rate limits, of any provider's spelling."""
+    return {name.lower(): value[:200] for name, value in headers.items() if "ratelimit" in name.lower()}
 
 
 def _decoded(body: bytes) -> object:

@@ -43,6 +43,7 @@ class PseudoProvider:
     """Answers every prompt at once with the pseudo-localised text; costs no tokens."""
 
     name: ProviderName = "pseudo"
+    host = ""
 
     async def complete(self, prompt: Prompt) -> Completion:
         """The pseudo-localised text; the model that was asked for is of no account."""

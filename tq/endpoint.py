@@ -1,0 +1,94 @@
+"""An endpoint: a provider behind its limits, with a deadline for each call and a bill for what it costs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from tq.bill import Bill
+from tq.errors import AttemptError, ProviderTimeout, QuotaExhausted, RateLimited
+from tq.providers import Completion, Job, Prompt, Provider, ProviderName
+from tq.providers.pseudo import PseudoProvider
+from tq.ratelimit import Account, Limiter, Permit
+from tq.settings import Settings
+from tq.sizes import tokens
+from tq.store import Store
+
+
+class Endpoint:
+    """One provider, as the workers of a store use it together; belongs to one asyncio loop."""
+
+    def __init__(self, provider: Provider, limiter: Limiter | None, deadline: float) -> None:
+        self._provider = provider
+        self._limiter = limiter
+        self._deadline = deadline
+        #: Calls under way.
+        self.calling = 0
+
+    @classmethod
+    def make(cls, name: ProviderName, settings: Settings, store: Store | None) -> Endpoint:
+        """The endpoint of the settings; without a store it knows no limits."""
+        if name == "pseudo":
+            return cls(PseudoProvider(), None, settings.request_timeout)
+        # Imports openai, which costs half a second that only this use may pay.
+        from tq.providers.openai import OpenAIProvider
+
+        limiter = None if store is None else Limiter(store, settings)
+        return cls(OpenAIProvider(settings), limiter, settings.request_timeout)
+
+    @property
+    def host(self) -> str:
+        """Where requests go."""
+        return self._provider.host
+
+    async def ask(self, job: Job, prompt: Prompt, bill: Bill) -> Completion:
+        """One call for the job, when the limits of its account allow it.
+
+        Raises:
+            AttemptDeferred: they do not for a while; nothing was sent.
+            AttemptError: whatever went wrong at the provider; what it cost is on the bill.
+        """
+        permit = None
+        if self._limiter is not None:
+            account = Account(self._provider.host, job.account, job.model)
+            permit = await self._limiter.permit(
+                account, tokens(prompt.system) + 2 * tokens(prompt.user), urgent=job.urgent
+            )
+        self.calling += 1
+        try:
+            completion = await self._complete(prompt)
+        except AttemptError as error:
+            bill.add(job.model, *(error.usage or (0, 0)))
+            await self._tell(permit, error.limits, error)
+            raise
+        finally:
+            self.calling -= 1
+        bill.add(job.model, completion.prompt_tokens, completion.completion_tokens)
+        await self._tell(permit, completion.limits)
+        return completion
+
+    async def aclose(self) -> None:
+        """Close its connections."""
+        await self._provider.aclose()
+
+    async def _complete(self, prompt: Prompt) -> Completion:
+        try:
+            async with asyncio.timeout(self._deadline):
+                return await self._provider.complete(prompt)
+        except TimeoutError:
+            raise ProviderTimeout(
+                "the provider did not answer in time",
+                why=f"no complete answer within {self._deadline:g} s",
+                fix="raise TQ_REQUEST_TIMEOUT if the model needs longer",
+            ) from None
+
+    async def _tell(self, permit: Permit | None, limits: Mapping[str, str], error: AttemptError | None = None) -> None:
+        """What an answer says about the limits is everybody's."""
+        if self._limiter is None or permit is None or not (error is None or error.status):
+            return
+        if isinstance(error, QuotaExhausted):
+            await self._limiter.exhaust(permit)
+            return
+        await self._limiter.learn(permit, limits)
+        if isinstance(error, RateLimited):
+            await self._limiter.cool(permit, error.retry_after)

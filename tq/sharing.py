@@ -1,0 +1,185 @@
+"""Sharing: short texts that are wanted at the same time, and alike, are asked for in one call.
+
+Each stays its own message: with its own checks, retries and outcome. A text whose answer is missing or bad
+is asked for again alone; where a model does not keep to the form, sharing rests for a while.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from tq.batching import Batcher
+from tq.bill import Bill
+from tq.endpoint import Endpoint
+from tq.errors import InvalidOutput, Refused, RequestRefused, Truncated
+from tq.glossary import Term
+from tq.memory import Remembered
+from tq.providers import Job
+from tq.providers.answer import shared_answers, unwrap
+from tq.providers.prompts import make_prompt, make_shared_prompt
+from tq.settings import Settings
+from tq.sizes import tokens
+
+#: Tokens above which a text is not short: what sharing saves is the instructions.
+_SHORT: Final = 300
+#: Seconds without sharing after a model did not keep to the form.
+_REST: Final = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """One text of a shared call, as the model is to see it."""
+
+    job: Job
+    text: str = field(repr=False)
+    marks: Mapping[str, str] = field(repr=False)
+    terms: tuple[Term, ...]
+    bill: Bill
+
+
+class Sharing:
+    """The shared calls of this process to one endpoint; belongs to one asyncio loop.
+
+    Args:
+        settings: of this process.
+        endpoint: where the calls go.
+        more: whether more messages may come soon; None = nothing is shared.
+    """
+
+    def __init__(self, settings: Settings, endpoint: Endpoint, more: Callable[[], Awaitable[bool]] | None) -> None:
+        self._endpoint = endpoint
+        self._more = more
+        self._resting: dict[str, float] = {}
+        self._most = settings.batch_max_items
+        self._batcher: Batcher[Text, Remembered] = Batcher(
+            self._perform,
+            self._worth_waiting,
+            most=self._most,
+            largest=settings.segment_tokens,
+            wait=settings.batch_wait,
+        )
+
+    def welcomes(self, job: Job, text: str) -> bool:
+        """Whether this text may share a call: it is short, not urgent, and was not asked for before."""
+        if self._more is None or self._most == 1 or job.alone or job.correction:
+            return False
+        return self._resting.get(job.model, 0.0) <= time.monotonic() and tokens(text) <= _SHORT
+
+    async def ask(self, text: Text) -> Remembered:
+        """The answer for one text, unchecked.
+
+        Raises:
+            InvalidOutput: the shared answer has none for it.
+            AttemptError: the call failed, or the one that was then made for this text alone.
+        """
+        answer = await self._batcher.ask(_group(text.job), text, tokens(text.text))
+        return answer if answer.model else await self._alone(text)
+
+    async def aclose(self) -> None:
+        """Give up what is under way."""
+        await self._batcher.aclose()
+
+    async def _worth_waiting(self) -> bool:
+        return self._more is not None and await self._more()
+
+    async def _alone(self, text: Text) -> Remembered:
+        prompt = make_prompt(text.job, text.text, text.terms, marks=text.marks)
+        completion = await self._endpoint.ask(text.job, prompt, text.bill)
+        return Remembered(completion.text, completion.model, ())
+
+    async def _perform(self, texts: Sequence[Text]) -> Sequence[Remembered | BaseException]:
+        """One call for all; an answer without a model = ask for this one alone."""
+        if len(texts) == 1:
+            return [await self._alone(texts[0])]
+        job = texts[0].job
+        names = _names(texts)
+        terms = tuple(dict.fromkeys(term for text in texts for term in text.terms))
+        prompt = make_shared_prompt(
+            job, {name: (text.text, text.marks) for name, text in zip(names, texts, strict=True)}, terms
+        )
+        bill = Bill()
+        try:
+            completion = await self._endpoint.ask(job, prompt, bill)
+        except (Truncated, Refused, RequestRefused):
+            return await self._in_halves(texts)
+        except InvalidOutput:
+            self._resting[job.model] = time.monotonic() + _REST
+            return [_UNANSWERED] * len(texts)
+        finally:
+            _divide(bill, texts)
+        answers = shared_answers(completion.text)
+        if answers is None:
+            self._resting[job.model] = time.monotonic() + _REST
+            return [_UNANSWERED] * len(texts)
+        if len(answers.keys() & set(names)) * 2 < len(names):
+            self._resting[job.model] = time.monotonic() + _REST
+        return [
+            InvalidOutput("the model left this text out of a shared answer", fix="use another model")
+            if (answer := answers.get(name)) is None
+            else Remembered(unwrap(answer, text.text) or "", completion.model, ())
+            for name, text in zip(names, texts, strict=True)
+        ]
+
+    async def _in_halves(self, texts: Sequence[Text]) -> Sequence[Remembered | BaseException]:
+        """What was too much for one answer, or holds a text that is refused, is tried in two."""
+        middle = len(texts) // 2
+        halves = await asyncio.gather(
+            *(self._perform(half) for half in (texts[:middle], texts[middle:])), return_exceptions=True
+        )
+        found: list[Remembered | BaseException] = []
+        for half, answers in zip((texts[:middle], texts[middle:]), halves, strict=True):
+            found += [answers] * len(half) if isinstance(answers, BaseException) else answers
+        return found
+
+
+_UNANSWERED: Final = Remembered("", "", ())
+
+
+def _group(job: Job) -> tuple[object, ...]:
+    """Texts with the same of all this may share a call."""
+    return (
+        job.account,
+        job.model,
+        job.source_language,
+        job.target_language,
+        job.domain,
+        job.context,
+        job.formality,
+        job.instructions,
+        job.terms,
+        json.dumps(dict(job.parameters), sort_keys=True),
+    )
+
+
+def _names(texts: Sequence[Text]) -> list[str]:
+    """A short name for each text, made from its message's id: an answer goes by name, never by position."""
+    names: dict[str, None] = {}
+    for index, text in enumerate(texts):
+        for name in _candidates(f"{text.job.message_id} {index}"):
+            if name not in names:
+                names[name] = None
+                break
+    return list(names)
+
+
+def _candidates(seed: str) -> Iterator[str]:
+    digest = hashlib.blake2b(seed.encode(), digest_size=32).hexdigest()
+    return (digest[:length] for length in range(4, 65))
+
+
+def _divide(bill: Bill, texts: Sequence[Text]) -> None:
+    """Split what a shared call cost by the length of the texts; not a token is lost."""
+    spent = bill.take()
+    sizes = [max(1, len(text.text)) for text in texts]
+    left, rest = sum(sizes), [spent.prompt_tokens, spent.completion_tokens]
+    for text, size in zip(texts, sizes, strict=True):
+        shares = [round(amount * size / left) for amount in rest]
+        text.bill.add(text.job.model, *shares)
+        left -= size
+        rest = [amount - share for amount, share in zip(rest, shares, strict=True)]

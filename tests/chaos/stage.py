@@ -103,7 +103,12 @@ class Stage:
             options: dict[str, Any] = {"password": PASSWORD, "port": free_port(), "binary": Valkey.redis_server()}
             server = Server(enter(self._server or Valkey(self.folder / "redis", **options)))
             where = {"TQ_REDIS_URL": server.url}
-        base = {"OPENAI_BASE_URL": self.provider.base_url, "OPENAI_API_KEY": DEFAULT_KEY}
+        base = {
+            "OPENAI_BASE_URL": self.provider.base_url,
+            "OPENAI_API_KEY": DEFAULT_KEY,
+            # Fillers of one long word are one call.
+            "TQ_SEGMENT_TOKENS": "100000",
+        }
         self.stack = RunningStack(self.folder, **(base | where | self._settings))
         enter(self.stack)
         self.broker: Broker = server or Embedded(self.stack)

@@ -289,7 +289,7 @@ class LlmServer:
         if self.by_paragraph and "\n\n" in source:
             return "\n\n".join(self._translated(part, marks) for part in source.split("\n\n"))
         source = unhidden(source, marks)
-        target = self.pairs.get(source) or fake_translation(source)
+        target = self.pairs[source] if source in self.pairs else fake_translation(source)
         for mark, original in marks.items():
             target = target.replace(original, mark, 1)
         return target

@@ -10,6 +10,7 @@ from functools import partial
 import psutil
 import pytest
 from hands import holder, lines, popping
+from llm_server import texts_of
 from servers import wait_until
 from stage import MakeStage, Stage
 
@@ -252,3 +253,25 @@ def cancel(s: Stage, ids: list[str]) -> None:
         for name in ids:
             answer = http.post(f"/messages/{name}/cancel")
             assert answer.status_code == 200, answer.text
+
+
+# -- 37 ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.scenario(37, "kill -9 of a worker with shared calls in flight", ci=("redis",), weight=25)
+def test_killed_with_shared_calls(stage: MakeStage) -> None:
+    """All complete, each with its own translation; of the texts only those in flight are asked for again."""
+    with stage(TQ_LEASE=str(LEASE), TQ_BATCH_MAX_ITEMS="20", TQ_MEMORY_TTL="1d") as s:
+        s.provider.latency = 2
+        s.submit(s.rng.randrange(300, 500), priority=0)
+        wait_until(lambda: s.provider.inflight >= 5, "shared calls are in flight")
+        in_flight = sum(len(texts_of(call)) for call in s.provider.calls)
+        s.stack.service("worker").kill()
+        s.note(ended_after_s=s.wait_ended())
+        calls = s.calls()
+        repeated = sum(times - 1 for times in calls.values())
+        assert max(calls.values()) == 2
+        assert repeated <= in_flight + 200, "what the worker had in its slots"
+        shared = [len(texts_of(call)) for call in s.provider.calls]
+        s.note(provider_calls=len(shared), texts_a_call=sum(shared) / len(shared), texts_repeated=repeated)
+        assert sum(shared) / len(shared) > 5

@@ -94,7 +94,12 @@ def process_message(self: Any, message: str | Mapping[str, Any]) -> None:
     message_id = message if isinstance(message, str) else _stored(message, self.request.id)
     apart = (self.request.delivery_info or {}).get("routing_key") == QUARANTINE
     runner = quarantine.get() if apart else attempts.get()
-    report(wait_for(runner.perform(message_id)))
+    settled = wait_for(runner.perform(message_id))
+    if settled.status is None and self.request.called_directly:
+        # A worker was faster; whoever calls this directly wants to know how it ended.
+        self.AsyncResult(message_id).get()
+        return
+    report(settled)
 
 
 def _stored(message: Mapping[str, Any], task_id: str | None) -> str:

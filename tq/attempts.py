@@ -28,10 +28,9 @@ from tq.errors import (
     TqError,
     UnexpectedError,
 )
-from tq.glossary import parse_glossary
+from tq.glossary import terms_of
 from tq.heart import Heart
 from tq.messages import HIGH_FROM, Message, Status
-from tq.prices import Prices
 from tq.providers import Job
 from tq.queue import TranslationQueue, illegal
 from tq.records import Claim
@@ -75,6 +74,7 @@ class _Attempt:
         self.claim = claim
         self.began = time.monotonic()
         self.bill = bill
+        self.account = ""
         self.why_aborted: TqError | None = None
         self._task = task
         self._settling = False
@@ -108,7 +108,7 @@ class Attempts:
         self._settings = queue.settings
         self._name = name
         self._translator = Translator(self._settings, queue.store, self._more_comes)
-        self._prices = Prices.load(self._settings.prices)
+        self._prices = queue.budget.prices
         self._slots = 0
         self._depth = (0.0, False)
         self._policy = RetryPolicy(
@@ -207,8 +207,8 @@ class Attempts:
         message = attempt.claim.message
         try:
             job = self._job(attempt.claim)
-            store = self._queue.store
-            kept = StoredCheckpoints(store, message.message_id, attempt.claim.epoch, job.account)
+            attempt.account = job.account
+            kept = StoredCheckpoints(self._queue.store, message.message_id, attempt.claim.epoch, job.account)
             return await self._translator.translate(job, attempt.bill, kept)
         except (AttemptError, AttemptDeferred) as error:
             return error
@@ -237,7 +237,7 @@ class Attempts:
             context=_text(metadata.get("context")),
             formality=_text(metadata.get("formality")),
             instructions=_text(metadata.get("instructions")),
-            terms=parse_glossary(metadata["glossary"]) if metadata.get("glossary") else (),
+            terms=terms_of(metadata),
             parameters={**self._settings.parameters, **(message.parameters or {})},
             message_id=message.message_id,
             account=self._queue.account(key),
@@ -248,9 +248,7 @@ class Attempts:
 
     def _models(self, claim: Claim) -> Sequence[str]:
         """What to try, in this order."""
-        message = claim.message
-        fallbacks = message.fallback_models or self._settings.fallback_models
-        return [claim.first_model or self._settings.model, *fallbacks]
+        return self._settings.models_of(claim.first_model, claim.message.fallback_models)
 
     async def _more_comes(self) -> bool:
         """Whether more messages may get here soon: some are queued, and a slot is, or will be, free for them."""
@@ -303,17 +301,11 @@ class Attempts:
                 info=info,
                 tokens=(spent.prompt_tokens, spent.completion_tokens),
                 cost=spent.cost,
-                account=self._account(claim) if spent != Spent() else "",
+                account=attempt.account if spent != Spent() else "",
                 retried=settled.status is Status.RETRYING and not deferred and "fallback" not in fields,
                 deferred=deferred,
             )
         )
-
-    def _account(self, claim: Claim) -> str:
-        try:
-            return self._queue.account(self._queue.unseal(claim))
-        except AttemptError:
-            return "unknown"
 
     def _look_after(self, delay: float, most: float) -> None:
         """Have a retry that is due before the reaper's next round queued in time.

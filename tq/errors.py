@@ -26,6 +26,11 @@ class ViolationRecord(TypedDict):
     detail: str
 
 
+def complaints_of(violations: Sequence[ViolationRecord]) -> tuple[str, ...]:
+    """What a model is told that is to mend them: each as exactly as it is known."""
+    return tuple(item["detail"] or item["message"] for item in violations)
+
+
 class ErrorRecord(TypedDict):
     """The ``error`` member of a message document."""
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Final
 
-from tq.glossary import parse_glossary
+from tq.glossary import terms_of
 from tq.lines import columns, money
 from tq.messages import Submission
 from tq.prices import Prices, estimate
@@ -36,7 +36,7 @@ def estimate_of(submission: Submission, settings: Settings, prices: Prices) -> E
     metadata = submission.metadata
     source = metadata.get("source_language")
     target = str(metadata.get("target_language") or settings.target_language)
-    terms = parse_glossary(metadata["glossary"]) if metadata.get("glossary") else ()
+    terms = terms_of(metadata)
     along = [metadata.get("context"), metadata.get("instructions"), *(f"{term.source} {term.target}" for term in terms)]
     prompt, completion = estimate(
         submission.content,

@@ -68,6 +68,12 @@ def parse_glossary(value: object) -> tuple[Term, ...]:
     return _checked(entries)
 
 
+def terms_of(metadata: Mapping[str, object]) -> tuple[Term, ...]:
+    """The glossary of a message that was accepted; none when it has none."""
+    value = metadata.get("glossary")
+    return parse_glossary(value) if value else ()
+
+
 def read_csv(text: str) -> tuple[Term, ...]:
     """The terms of a CSV file: ``source,target[,mandatory]``, separated by commas, semicolons or tabs.
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Final
 
+from tq.errors import complaints_of
 from tq.figures import TOTAL, AccountSpend, QueueDepth, Spend, Stats, WorkerInfo
 from tq.messages import QUARANTINE, QUEUES, Change, Message, Status, get_queue_for_priority, utc
 
@@ -114,7 +115,7 @@ def as_claim(message: Message, record: Mapping[str, str], *, epoch: int, sealed:
         sealed=sealed,
         retries=int(record.get("retries", 0)),
         last_error=error.get("type"),
-        complaints=tuple(item["detail"] or item["message"] for item in error.get("violations", ())),
+        complaints=complaints_of(error.get("violations", ())),
         fallback=int(record.get("fallback", 0)),
         first_model=json.loads(record["body"])["model_name"] if "fallback" in record else message.model_name,
     )

@@ -13,6 +13,7 @@ import json
 import os
 import re
 import tempfile
+from collections.abc import Sequence
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -329,6 +330,10 @@ class Settings(BaseSettings):
         if self.api_token is None:
             return []
         return _listed(self.api_token.get_secret_value())
+
+    def models_of(self, first: str | None, fallbacks: Sequence[str]) -> list[str]:
+        """The models to ask for a message that names these, in this order."""
+        return [first or self.model, *(fallbacks or self.fallback_models)]
 
     @property
     def budget_nano(self) -> int:

@@ -22,7 +22,7 @@ from tq.glossary import Term
 from tq.memory import Remembered
 from tq.providers import Job
 from tq.providers.answer import shared_answers, unwrap
-from tq.providers.prompts import make_prompt, make_shared_prompt
+from tq.providers.prompts import make_shared_prompt
 from tq.settings import Settings
 from tq.sizes import tokens
 
@@ -57,7 +57,7 @@ class Sharing:
         self._more = more
         self._resting: dict[str, float] = {}
         self._most = settings.batch_max_items
-        self._batcher: Batcher[Text, Remembered] = Batcher(
+        self._batcher: Batcher[Text, Remembered | None] = Batcher(
             self._perform,
             self._worth_waiting,
             most=self._most,
@@ -71,15 +71,14 @@ class Sharing:
             return False
         return self._resting.get(job.model, 0.0) <= time.monotonic() and tokens(text) <= _SHORT
 
-    async def ask(self, text: Text) -> Remembered:
-        """The answer for one text, unchecked.
+    async def ask(self, text: Text) -> Remembered | None:
+        """The answer for one text, unchecked; None = it is to be asked for alone.
 
         Raises:
             InvalidOutput: the shared answer has none for it.
-            AttemptError: the call failed, or the one that was then made for this text alone.
+            AttemptError: the call failed.
         """
-        answer = await self._batcher.ask(_group(text.job), text, tokens(text.text))
-        return answer if answer.model else await self._alone(text)
+        return await self._batcher.ask(_group(text.job), text, tokens(text.text))
 
     async def aclose(self) -> None:
         """Give up what is under way."""
@@ -88,15 +87,10 @@ class Sharing:
     async def _worth_waiting(self) -> bool:
         return self._more is not None and await self._more()
 
-    async def _alone(self, text: Text) -> Remembered:
-        prompt = make_prompt(text.job, text.text, text.terms, marks=text.marks)
-        completion = await self._endpoint.ask(text.job, prompt, text.bill)
-        return Remembered(completion.text, completion.model, ())
-
-    async def _perform(self, texts: Sequence[Text]) -> Sequence[Remembered | BaseException]:
-        """One call for all; an answer without a model = ask for this one alone."""
+    async def _perform(self, texts: Sequence[Text]) -> Sequence[Remembered | BaseException | None]:
+        """One call for all; None = ask for this one alone."""
         if len(texts) == 1:
-            return [await self._alone(texts[0])]
+            return [None]
         job = texts[0].job
         names = _names(texts)
         terms = tuple(dict.fromkeys(term for text in texts for term in text.terms))
@@ -110,13 +104,13 @@ class Sharing:
             return await self._in_halves(texts)
         except InvalidOutput:
             self._resting[job.model] = time.monotonic() + _REST
-            return [_UNANSWERED] * len(texts)
+            return [None] * len(texts)
         finally:
             _divide(bill, texts)
         answers = shared_answers(completion.text)
         if answers is None:
             self._resting[job.model] = time.monotonic() + _REST
-            return [_UNANSWERED] * len(texts)
+            return [None] * len(texts)
         if len(answers.keys() & set(names)) * 2 < len(names):
             self._resting[job.model] = time.monotonic() + _REST
         return [
@@ -126,19 +120,16 @@ class Sharing:
             for name, text in zip(names, texts, strict=True)
         ]
 
-    async def _in_halves(self, texts: Sequence[Text]) -> Sequence[Remembered | BaseException]:
+    async def _in_halves(self, texts: Sequence[Text]) -> Sequence[Remembered | BaseException | None]:
         """What was too much for one answer, or holds a text that is refused, is tried in two."""
         middle = len(texts) // 2
         halves = await asyncio.gather(
             *(self._perform(half) for half in (texts[:middle], texts[middle:])), return_exceptions=True
         )
-        found: list[Remembered | BaseException] = []
+        found: list[Remembered | BaseException | None] = []
         for half, answers in zip((texts[:middle], texts[middle:]), halves, strict=True):
             found += [answers] * len(half) if isinstance(answers, BaseException) else answers
         return found
-
-
-_UNANSWERED: Final = Remembered("", "", ())
 
 
 def _group(job: Job) -> tuple[object, ...]:

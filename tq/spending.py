@@ -41,7 +41,7 @@ class Budget:
         """
         if not self.nano:
             return
-        for model in models_of(submission, self._settings):
+        for model in self._settings.models_of(submission.model_name, submission.fallback_models):
             if self.prices.cost(model, 1, 1) is None:
                 raise InvalidMessage(
                     f"the model {model!r} has no price",
@@ -73,9 +73,3 @@ class Budget:
         """What was spent, with the currency and the budget."""
         currency = self.prices.currency if self._settings.prices else None
         return spend.model_copy(update={"currency": currency, "budget": self.nano / NANO or None})
-
-
-def models_of(submission: Submission, settings: Settings) -> list[str]:
-    """The models that are asked for a message, in this order."""
-    fallback = submission.fallback_models or settings.fallback_models
-    return [submission.model_name or settings.model, *fallback]

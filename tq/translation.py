@@ -13,12 +13,13 @@ import json
 import unicodedata
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from tq.bill import Bill
 from tq.checkpoints import Checkpoints, Part
 from tq.endpoint import Endpoint
-from tq.errors import InvalidOutput, Refused, RequestRefused, Truncated
-from tq.glossary import matching
+from tq.errors import InvalidOutput, Refused, RequestRefused, Truncated, complaints_of
+from tq.glossary import Term, matching
 from tq.memory import Memory, Remembered
 from tq.protection import hide, legend, protect, restore, translatable
 from tq.providers import Job, ProviderName
@@ -53,16 +54,48 @@ class Translation:
     detected_language: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Piece:
-    """What one call is to translate: the whole text, or a part of it; ``halvings`` made it."""
+    """What one call is to translate: the whole text, or a part of it; ``halvings`` made it.
+
+    ``host`` is where the call goes.
+    """
 
     text: str = field(repr=False)
     job: Job
     bill: Bill
+    host: str
     preceding: str = field(default="", repr=False)
     part: bool = False
     halvings: int = 0
+
+    @cached_property
+    def terms(self) -> tuple[Term, ...]:
+        """Of the job's glossary, those that are in the text."""
+        return matching(self.job.terms, self.text)
+
+    @cached_property
+    def digest(self) -> str:
+        """Of everything that decides how the piece is translated, and of the account that pays."""
+        job = self.job
+        asked = [
+            VERSION,
+            self.host,
+            job.account,
+            job.model,
+            job.source_language,
+            job.target_language,
+            job.domain,
+            job.context,
+            job.formality,
+            job.instructions,
+            [(term.source, term.target, term.mandatory) for term in self.terms],
+            dict(job.parameters),
+            self.preceding,
+            unicodedata.normalize("NFC", self.text),
+        ]
+        text = json.dumps(asked, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 class Translator:
@@ -124,7 +157,7 @@ class Translator:
         detected = None if job.source_language else detect_language(text)
         pieces = split(text, self._settings.segment_tokens, job.source_language or detected)
         if len(pieces) == 1:
-            found, cached = await self._whole(_Piece(text, job, bill), checkpoints)
+            found, cached = await self._whole(_Piece(text, job, bill, self._endpoint(name).host), checkpoints)
         else:
             found, cached = await self._long(pieces, job, bill, await _Kept.load(checkpoints)), False
         return Translation(
@@ -169,7 +202,7 @@ class Translator:
             pair = _pair(piece, found.text)
             return not any(violation.severity == "error" for violation in violations(pair, ALL_RULES))
 
-        return await self._memory.once(self._digest(piece), usable, find)
+        return await self._memory.once(piece.digest, usable, find)
 
     async def _parts(self, piece: _Piece, kept: _Kept) -> Remembered:
         """A piece in one call, or, if its answer is cut off, in halves.
@@ -177,8 +210,7 @@ class Translator:
         Raises:
             Truncated: not even a small part came whole.
         """
-        digest = self._digest(piece)
-        known = kept.parts.get(digest)
+        known = kept.parts.get(piece.digest)
         if known is not None and known.text is not None:
             return Remembered(known.text, known.model, known.warnings)
         halves: tuple[str, str] | None = None
@@ -192,7 +224,7 @@ class Translator:
                 cut = error
             else:
                 if piece.part:
-                    await kept.keep(digest, Part(found.text, found.model, found.warnings), piece.bill)
+                    await kept.keep(piece.digest, Part(found.text, found.model, found.warnings), piece.bill)
                 return found
         if piece.halvings < _DEEPEST and (known is not None or tokens(piece.text) > _SMALL):
             halves = halve(piece.text, piece.job.source_language)
@@ -201,7 +233,7 @@ class Translator:
             if piece.part and not piece.job.correction:
                 return await self._parts(replace(piece, job=_corrected(piece.job, Truncated.type)), kept)
             raise cut or Truncated("the translation was cut off", fix="raise the server's output or context limit")
-        await kept.keep(digest, Part(None), piece.bill)
+        await kept.keep(piece.digest, Part(None), piece.bill)
         parts = [
             replace(piece, text=half, preceding=before, part=True, halvings=piece.halvings + 1)
             for half, before in ((halves[0], piece.preceding), (halves[1], halves[0][-_PRECEDING:]))
@@ -233,13 +265,14 @@ class Translator:
         """
         job = piece.job
         protected = protect(piece.text)
-        terms = matching(job.terms, piece.text)
+        marks = legend(protected)
         sharing = self._shared()
+        answer: Remembered | None = None
         if not piece.part and sharing.welcomes(job, protected.text):
-            answer = await sharing.ask(Text(job, protected.text, legend(protected), terms, piece.bill))
-        else:
+            answer = await sharing.ask(Text(job, protected.text, marks, piece.terms, piece.bill))
+        if answer is None:
             job = replace(job, complaints=tuple(hide(complaint, protected) for complaint in job.complaints))
-            prompt = make_prompt(job, protected.text, terms, piece.preceding, legend(protected))
+            prompt = make_prompt(job, protected.text, piece.terms, piece.preceding, marks)
             completion = await self._endpoint("openai").ask(job, prompt, piece.bill)
             answer = Remembered(completion.text, completion.model, ())
         pair = _pair(piece, restore(answer.text, protected))
@@ -256,6 +289,7 @@ class Translator:
         """Several pieces at a time; when one fails, those under way end first, as they are paid for."""
         turns = asyncio.Semaphore(self._settings.segment_parallel)
         failed: list[Exception] = []
+        host = self._endpoint("openai").host
 
         async def one(index: int) -> Remembered | None:
             async with turns:
@@ -263,7 +297,7 @@ class Translator:
                     return None
                 before = "".join(pieces[max(0, index - 2) : index])[-_PRECEDING:]
                 try:
-                    return await self._framed(_Piece(pieces[index], job, bill, before, part=True), kept)
+                    return await self._framed(_Piece(pieces[index], job, bill, host, before, part=True), kept)
                 except Exception as error:  # noqa: BLE001 - raised below, when the others have ended
                     failed.append(error)
                     return None
@@ -285,28 +319,6 @@ class Translator:
         if self._sharing is None:
             self._sharing = Sharing(self._settings, self._endpoint("openai"), self._more)
         return self._sharing
-
-    def _digest(self, piece: _Piece) -> str:
-        """Of everything that decides how the piece is translated, and of the account that pays."""
-        job = piece.job
-        asked = [
-            VERSION,
-            self._endpoint("openai").host,
-            job.account,
-            job.model,
-            job.source_language,
-            job.target_language,
-            job.domain,
-            job.context,
-            job.formality,
-            job.instructions,
-            [(term.source, term.target, term.mandatory) for term in matching(job.terms, piece.text)],
-            dict(job.parameters),
-            piece.preceding,
-            unicodedata.normalize("NFC", piece.text),
-        ]
-        text = json.dumps(asked, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 class _Kept:
@@ -334,13 +346,12 @@ def _pair(piece: _Piece, output: str) -> Pair:
         source_language=job.source_language,
         target_language=job.target_language,
         corrected=job.correction == InvalidOutput.type,
-        terms=matching(job.terms, piece.text),
+        terms=piece.terms,
     )
 
 
 def _corrected(job: Job, kind: str, error: InvalidOutput | None = None) -> Job:
-    complaints = tuple(item["detail"] or item["message"] for item in error.violations) if error else ()
-    return replace(job, correction=kind, complaints=complaints)
+    return replace(job, correction=kind, complaints=complaints_of(error.violations) if error else ())
 
 
 def _joined(parts: Sequence[Remembered]) -> Remembered:

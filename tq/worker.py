@@ -210,9 +210,9 @@ class Housekeeping(bootsteps.StartStopStep):
         attempts.get().heart.announce(describe)
         if isinstance(consumer.pool, TaskPool):
             attempts.get().share(slots)
-        # Half a second of work, at the first long text else: nothing should wait for it then.
-        threading.Thread(target=detect_language, args=("x" * 50,), name="tq-languages", daemon=True).start()
         if self._reaper is None:
+            # Half a second of work, at the first long text else: nothing should wait for it then.
+            threading.Thread(target=detect_language, args=("x" * 50,), name="tq-languages", daemon=True).start()
             self._reaper = threading.Thread(target=lambda: asyncio.run(_reap()), name="tq-reaper", daemon=True)
             self._reaper.start()
 

@@ -12,6 +12,8 @@ from llm_faults import Call
 from servers import wait_until
 from stage import MakeStage, Stage
 
+from tq.errors import AttemptDeferred
+
 #: TQ_REQUEST_TIMEOUT, and what recording the end of an attempt may take beyond it, in seconds.
 DEADLINE = 4.0
 MARGIN = 1.0
@@ -167,6 +169,8 @@ class Delays:
                 last = changes[-1] if changes else None
                 if last is None or last.status != "retrying" or (name, last.attempts) in self.seen:
                     continue
+                if last.info == AttemptDeferred.type:
+                    continue
                 seconds = self.seen[name, last.attempts] = (at - last.at) / 1000
                 if seconds > LONG:
                     passed.append(name)
@@ -185,6 +189,7 @@ def check_attempts(s: Stage, plans: dict[str, list[Failure]]) -> None:
         failures = plan[: RETRIES + 1]
         expected = len(failures) + (len(plan) <= RETRIES)
         errors = [attempt.info for attempt in attempts_of(s, name) if attempt.end != "completed"]
+        errors = [error for error in errors if error != AttemptDeferred.type]  # no try
         assert len(calls[name]) == expected, f"{name} {plan}: {s.log.changes[name]}"
         assert s.log.changes[name][-1].attempts == expected
         assert errors == [failure.error for failure in failures], f"{name} {plan}: {s.log.changes[name]}"

@@ -15,6 +15,7 @@ import redis
 from broker import UNAVAILABLE, Broker
 from ledger import ENDED, Ledger
 
+from tq.errors import AttemptDeferred
 from tq.messages import TRANSITIONS, Status
 
 #: Milliseconds by which a client's clock and the stream's may differ on one machine.
@@ -157,7 +158,9 @@ def illegal_changes(log: ChangeLog) -> list[str]:
         if changes[0].status != Status.QUEUED:
             wrong.append(f"{message_id} began as {changes[0].status}")
         for before, after in pairwise(changes):
-            if (before.status, after.status) not in LEGAL or after.attempts < before.attempts:
+            # What was put off before anything was sent was no attempt.
+            least = before.attempts - (after.info == AttemptDeferred.type)
+            if (before.status, after.status) not in LEGAL or after.attempts < least:
                 wrong.append(f"{message_id} went from {before} to {after}")
     return wrong
 

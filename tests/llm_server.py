@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import random
 import re
 import socket
 import struct
@@ -51,9 +52,19 @@ def marks_of(system: str) -> dict[str, str]:
 
 def texts_of(call: Call) -> list[str]:
     """The text of a call, or those that share it, with what their marks stand for."""
-    if shared_texts(call.content) is None:
+    texts = shared_texts(call.content)
+    if texts is None:
         return [unhidden(call.content, marks_of(call.system))]
-    return [unhidden(item["text"], item.get("marks", {})) for item in json.loads(call.content)["texts"]]
+    marks = shared_marks(call)
+    return [unhidden(text, marks.get(name, {})) for name, text in texts.items()]
+
+
+def shared_marks(call: Call) -> dict[str, dict[str, str]]:
+    """What the marks in each text of a shared call stand for, by its id."""
+    if call.content.startswith("==="):
+        said = re.findall(r"^What the marks in the text (\w+) stand for[^:]*: (.*)$", call.system, re.MULTILINE)
+        return {name: marks_of(shown) for name, shown in said}
+    return {item["id"]: item.get("marks", {}) for item in json.loads(call.content)["texts"]}
 
 
 def unhidden(text: str, marks: Mapping[str, str]) -> str:
@@ -65,6 +76,9 @@ def unhidden(text: str, marks: Mapping[str, str]) -> str:
 
 def shared_texts(content: str) -> dict[str, str] | None:
     """The texts of a request for several, by id; None when it is for one."""
+    if re.match(r"=== [0-9a-f]{4,64} ===\n", content) and content.count("\n=== ") > 0:
+        _, *parts = re.split(r"(?:^|\n\n)=== ([0-9a-f]{4,64}) ===\n", content)
+        return dict(zip(parts[::2], parts[1::2], strict=True))
     try:
         request = json.loads(content)
         return {item["id"]: item["text"] for item in request["texts"]}
@@ -95,7 +109,12 @@ class LlmServer:
         self.latency = 0.0
         self.by_paragraph = False  # a text is known when its paragraphs are
         self.longest: int | None = None  # characters after which an answer is cut off
+        self.cutting: random.Random | None = None  # cuts off one in three answers of more than 100 characters, anywhere
+        self.window: int | None = None  # tokens; of a longer request half as many are read, as by Ollama
+        self.cut = 0  # answers that it has cut off
         self.shared_mode: str | None = None  # what is answered to every request for several texts
+        self.shared_plain = True  # also to one in the plainer form
+        self.lacking: list[str] = []  # members of a request, and forms of answers, that are refused
         self.limit: LimitPolicy | None = None
         self._mode: Fault | None = None
         self._mode_left: int | None = None
@@ -261,6 +280,10 @@ class LlmServer:
             if not admitted:
                 connection.send_json(429, error_body("Rate limit reached", "requests", "rate_limit_exceeded"))
                 return
+        used = [*request, request.get("response_format", {}).get("type")]
+        if lacking := next((name for name in self.lacking if name in used), None):
+            connection.send_json(400, error_body(f"{lacking!r} is not supported", "invalid_request_error"))
+            return
         self.inflight += 1
         self.inflight_max = max(self.inflight_max, self.inflight)
         try:
@@ -280,9 +303,13 @@ class LlmServer:
         shared = shared_texts(call.content)
         if shared is None:
             return source, self._translated(source, marks_of(call.system))
-        if self.shared_mode is not None:
+        plain = call.content.startswith("===")
+        if self.shared_mode is not None and (self.shared_plain or not plain):
             return source, SHARED_FAULTS[self.shared_mode]
-        return source, json.dumps({"translations": [*self._shared_answers(call.content)]}, ensure_ascii=False)
+        answers = [*self._shared_answers(call)]
+        if plain:
+            return source, "\n\n".join(f"=== {item['id']} ===\n{item['text']}" for item in answers)
+        return source, json.dumps({"translations": answers}, ensure_ascii=False)
 
     def _translated(self, source: str, marks: Mapping[str, str]) -> str:
         """The gold translation, also of a text whose placeholders are hidden behind marks."""
@@ -294,10 +321,10 @@ class LlmServer:
             target = target.replace(original, mark, 1)
         return target
 
-    def _shared_answers(self, request: str) -> Iterator[dict[str, str]]:
-        for item in json.loads(request)["texts"]:
-            name, text = item["id"], item["text"]
-            target = self._translated(MARKER.sub("", text).strip(), item.get("marks", {}))
+    def _shared_answers(self, call: Call) -> Iterator[dict[str, str]]:
+        marks = shared_marks(call)
+        for name, text in (shared_texts(call.content) or {}).items():
+            target = self._translated(MARKER.sub("", text).strip(), marks.get(name, {}))
             fault = self._fault_of(text) if MARKER.search(text) else None
             if fault is None or fault.name not in ITEM_FAULTS:
                 yield {"id": name, "text": target}
@@ -338,11 +365,22 @@ class LlmServer:
             self._mode_left -= 1
         return self._mode
 
-    async def _reply(self, connection: _Connection, call: Call, fault: Fault | None) -> None:
-        source, target = self._answer(call)
+    def _limited(self, call: Call, target: str) -> dict[str, Any]:
+        """The right answer, as far as the model's window and its longest answer allow."""
         good = completion(call, target)
         if self.longest is not None and len(target) > self.longest:
             good = completion(call, target[: self.longest], finish="length")
+        if self.cutting is not None and len(target) > 100 and self.cutting.random() < 1 / 3:
+            good = completion(call, target[: self.cutting.randrange(len(target))], finish="length")
+            self.cut += 1
+        if self.window is not None and good["usage"]["prompt_tokens"] > self.window:
+            good = completion(call, target[len(target) // 2 :])
+            good["usage"]["prompt_tokens"] = self.window // 2 + 2
+        return good
+
+    async def _reply(self, connection: _Connection, call: Call, fault: Fault | None) -> None:
+        source, target = self._answer(call)
+        good = self._limited(call, target)
         name, value, _ = fault = fault or Fault("ok", None, None)
         match name:
             case _ if (status := llm_faults.status_answer(fault, call.key)) is not None:

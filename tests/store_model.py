@@ -34,6 +34,7 @@ class Entry:
     tokens: int = 0
     owner: str = ""
     settled: int = 0
+    booked: int = 0
     error: bool = False
     translation: str | None = None
     #: The lease, the retry or the record has run out, and nobody has noticed yet.
@@ -191,12 +192,25 @@ class Model:
         for extra in ("tq:aged", "tq:republished"):
             assert set(found.pop(extra, ())) <= set(by_status[Status.QUEUED]), extra
         found.pop("tq:alive", None)
+        self._check_lines(found)
         expected = queued | {
             "tq:leases": set(by_status[Status.RUNNING]),
             "tq:due": set(by_status[Status.RETRYING]),
             "tq:ended": {name for status in ENDED for name in by_status[status]},
         }
         assert {key: set(members) for key, members in found.items()} == {k: v for k, v in expected.items() if v}
+
+    def _check_lines(self, found: dict[str, dict[str, float]]) -> None:
+        """Who stands in an account's line is queued at that priority, and an account has turns while it has a line."""
+        lines = [key for key in found if key.startswith("tq:line:")]
+        turns = {key: set(found.pop(key)) for key in [*found] if key.startswith("tq:turns:")}
+        accounts: dict[str, set[str]] = {}
+        for key in lines:
+            _, _, priority, account = key.split(":")
+            accounts.setdefault(f"tq:turns:{priority}", set()).add(account)
+            for name in found.pop(key):
+                assert (self.entries[name].status, self.entries[name].index) == (Status.QUEUED, priority)
+        assert turns == accounts
 
     def check_document(self, message: Message) -> None:
         """What people are shown follows from the status."""
@@ -236,6 +250,7 @@ def _entry(record: dict[str, str], model: Entry) -> Entry:
         tokens=int(record.get("prompt_tokens", 0)),
         owner=record.get("owner", ""),
         settled=int(record.get("settled", 0)),
+        booked=int(record.get("booked", 0)),
         error="error" in record,
         translation=record.get("translation"),
         over=model.over,

@@ -43,7 +43,7 @@ _POLICY: Final = (
 _REASONS: Final[Mapping[int, str]] = {
     400: "The request is not HTTP as it should be, or its body not JSON in UTF-8.",
     401: "The bearer token is missing or wrong.",
-    402: "TQ_BUDGET_PER_DAY is spent for this key and day. Nothing was stored.",
+    402: "TQ_BUDGET_PER_DAY is spent for this key and day. Nothing was changed.",
     403: "A page of another site asks (`Origin`), or other machines could and no token is set.",
     404: "No message has this id.",
     408: "The request did not arrive in time.",

@@ -12,19 +12,21 @@ import json
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, Final, TypeVar
 
 from tq.bill import Bill
-from tq.checkpoints import Spent, StoredCheckpoints
+from tq.checkpoints import NOTHING, Spent, StoredCheckpoints
+from tq.connection import to_the_end
 from tq.errors import (
     AttemptCancelled,
     AttemptDeferred,
     AttemptError,
     AttemptLost,
     AttemptReleased,
+    BudgetExceeded,
     TqError,
     UnexpectedError,
 )
@@ -33,7 +35,7 @@ from tq.heart import Heart
 from tq.messages import HIGH_FROM, Message, Status
 from tq.providers import Job
 from tq.queue import TranslationQueue, illegal
-from tq.records import Claim
+from tq.records import Claim, Token
 from tq.retry import RetryIn, RetryPolicy, decide
 from tq.translation import Translation, Translator
 
@@ -43,8 +45,6 @@ T = TypeVar("T")
 #: Seconds between two tries to reach the store, at first and at most.
 _PAUSE: Final = 0.2
 _LONGEST_PAUSE: Final = 5.0
-#: Seconds that a call to the store under way gets when this process is told to stop.
-_LAST_MOMENT: Final = 2.0
 #: Retries due within so many seconds are not left to the reaper, which looks every five.
 _SOON: Final = 10.0
 _LATER: Final = 300.0
@@ -164,10 +164,12 @@ class Attempts:
 
     async def _claim(self, message_id: str) -> Claim | None:
         # A claim that is on its way when this process stops may be granted, and nobody would hold it.
-        claim, stopping = await _to_the_end(self._take(message_id))
+        claim, stopping = await to_the_end(self._take(message_id))
         if claim is not None and stopping:
             await self._release(claim)
             return None
+        if claim is not None and claim.calls:
+            self._queue.publisher.soon([Token(claim.calls, None, claim.message.priority, front=True)])
         return claim
 
     async def _take(self, message_id: str) -> Claim | None:
@@ -178,10 +180,10 @@ class Attempts:
         owner = f"{self._name}#{next(self._numbers)}"
         return await self._until_stored(lambda: self._queue.store.claim(message_id, owner, self._settings.model))
 
-    async def _release(self, claim: Claim) -> None:
+    async def _release(self, claim: Claim, spent: Spent = NOTHING, account: str = "") -> None:
         message_id = claim.message.message_id
         try:
-            await self._queue.release(claim)
+            await self._queue.release(claim, spent, account)
             logger.info("%s put back: this worker stops", message_id)
         except TqError as error:
             logger.warning("%s was not put back, its lease will expire: %s", message_id, error)
@@ -210,7 +212,7 @@ class Attempts:
             attempt.account = job.account
             kept = StoredCheckpoints(self._queue.store, message.message_id, attempt.claim.epoch, job.account)
             return await self._translator.translate(job, attempt.bill, kept)
-        except (AttemptError, AttemptDeferred) as error:
+        except (AttemptError, AttemptDeferred, BudgetExceeded) as error:
             return error
         except asyncio.CancelledError:
             # Ours to end, whoever cancelled: by the heartbeat with a reason, else this process stops.
@@ -264,9 +266,10 @@ class Attempts:
         message_id = claim.message.message_id
         if isinstance(outcome, AttemptLost | AttemptCancelled):
             logger.info("%s %s", message_id, outcome)
+            await self._book(attempt)
             return Settled(None, outcome)
         if isinstance(outcome, AttemptReleased):
-            await self._release(claim)
+            await self._release(claim, attempt.bill.close(), attempt.account)
             return Settled(None, outcome)
         if isinstance(outcome, Translation):
             settled, fields, info = _completed(outcome)
@@ -275,7 +278,7 @@ class Attempts:
         else:
             settled, fields, info = self._failed(claim, outcome)
         # What was found is paid for: it gets a last moment when this process stops.
-        applied, _ = await _to_the_end(self._record(attempt, settled, fields, info))
+        applied, _ = await to_the_end(self._record(attempt, settled, fields, info))
         if applied is None:
             logger.warning("%s: its outcome is lost with this worker, its lease will expire", message_id)
             return Settled(None, AttemptReleased("this worker stops"))
@@ -289,7 +292,7 @@ class Attempts:
         return settled
 
     async def _record(self, attempt: _Attempt, settled: Settled, fields: dict[str, str], info: str) -> bool:
-        claim, spent = attempt.claim, attempt.bill.take()
+        claim, spent = attempt.claim, attempt.bill.close()
         deferred = isinstance(settled.error, AttemptDeferred)
         return await self._until_stored(
             lambda: self._queue.store.settle(
@@ -301,11 +304,27 @@ class Attempts:
                 info=info,
                 tokens=(spent.prompt_tokens, spent.completion_tokens),
                 cost=spent.cost,
-                account=attempt.account if spent != Spent() else "",
+                account=attempt.account if attempt.bill.tokens else "",
                 retried=settled.status is Status.RETRYING and not deferred and "fallback" not in fields,
                 deferred=deferred,
             )
         )
+
+    async def _book(self, attempt: _Attempt) -> None:
+        """What the calls cost is owed, though the message was taken from the attempt."""
+        claim, spent = attempt.claim, attempt.bill.close()
+        if spent != NOTHING:
+            await to_the_end(
+                self._until_stored(
+                    lambda: self._queue.store.book(
+                        claim.message.message_id,
+                        claim.epoch,
+                        tokens=(spent.prompt_tokens, spent.completion_tokens),
+                        cost=spent.cost,
+                        account=attempt.account,
+                    )
+                )
+            )
 
     def _look_after(self, delay: float, most: float) -> None:
         """Have a retry that is due before the reaper's next round queued in time.
@@ -372,22 +391,6 @@ class Attempts:
                 if status == Status.CANCELLED
                 else AttemptLost("taken over: the message is someone else's now")
             )
-
-
-async def _to_the_end(coroutine: Coroutine[Any, Any, T]) -> tuple[T | None, bool]:
-    """What a call to the store answers, even if this task is cancelled meanwhile, and whether it was.
-
-    Cancelled, the call gets a last moment; None if that is not enough.
-    """
-    call = asyncio.ensure_future(coroutine)
-    try:
-        return await asyncio.shield(call), False
-    except asyncio.CancelledError:
-        await asyncio.wait({call}, timeout=_LAST_MOMENT)
-        if call.done():
-            return call.result(), True
-        call.cancel()
-        return None, True
 
 
 def _completed(outcome: Translation) -> tuple[Settled, dict[str, str], str]:

@@ -12,13 +12,14 @@ from fastapi import HTTPException, Request
 from jiter import from_json
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 
-from tq.errors import ContentTooLarge, MalformedRequest
-from tq.fields import TEXT_PATTERN, ApiKey, SomeText, Text
-from tq.messages import Message, Status, invalid_message
+from tq.errors import ContentTooLarge, InvalidMessage, MalformedRequest, TqError
+from tq.fields import TEXT_PATTERN, ApiKey, LanguageTag, SomeText, Text
+from tq.messages import Message, Status, Submission, invalid_message, parse_submission
 from tq.problems import Problem, is_none
 from tq.settings import Settings
 
 MAX_BATCH: Final = 1000
+MAX_LANGUAGES: Final = 100
 #: Values in one body: numbers, strings, lists, … A full batch with 64 keys of metadata an item has 70,000.
 MAX_VALUES: Final = 250_000
 #: Each value but the first stands after one of these.
@@ -128,7 +129,7 @@ class _Body(BaseModel):
 
 
 class Batch(_Body):
-    """Messages to submit; each is accepted or refused by itself."""
+    """Messages to submit, in one language or several; each is accepted or refused by itself."""
 
     messages: Annotated[
         list[Any],
@@ -142,6 +143,50 @@ class Batch(_Body):
             }
         ),
     ]
+    target_languages: Annotated[list[LanguageTag], Field(max_length=MAX_LANGUAGES)] = Field(
+        default_factory=list,
+        description="Each message is submitted once for each of these, and has no target_language of its own; 1,000 in "
+        "all. The results are in that order: all languages of the first message, then those of the second.",
+    )
+
+    def submissions(self) -> list[tuple[int, Submission | TqError]]:
+        """What is to be submitted, or why it is not, each with the index of its item.
+
+        Raises:
+            InvalidMessage: that is more than a batch takes, or a language is named twice.
+        """
+        languages: list[str | None] = [*self.target_languages] or [None]
+        if len(set(languages)) < len(languages):
+            raise InvalidMessage("target_languages has a language twice", fix="name each once; nothing was submitted")
+        if len(self.messages) * len(languages) > MAX_BATCH:
+            raise InvalidMessage(
+                f"the batch has more than {MAX_BATCH} messages",
+                why=f"{len(self.messages)} in {len(languages)} languages",
+                fix="submit less at once; nothing was submitted",
+            )
+        return [(index, self._parsed(item, tag)) for index, item in enumerate(self.messages) for tag in languages]
+
+    def _parsed(self, item: Any, language: str | None) -> Submission | TqError:
+        try:
+            return parse_submission(item if language is None else self._in_language(item, language))
+        except InvalidMessage as error:
+            return error
+
+    def _in_language(self, item: Any, language: str) -> Any:
+        metadata = item.get("metadata", {}) if isinstance(item, dict) else None
+        if not isinstance(metadata, dict):
+            return item
+        if metadata.get("target_language") is not None:
+            raise InvalidMessage(
+                "the message has a target_language of its own, and the batch has target_languages",
+                fix="leave one of them out",
+            )
+        if item.get("message_id") is not None and len(self.target_languages) > 1:
+            raise InvalidMessage(
+                "one message_id cannot be that of several messages",
+                fix="leave it out, or submit one message a language",
+            )
+        return {**item, "metadata": {**metadata, "target_language": language}}
 
 
 class Selection(_Body):

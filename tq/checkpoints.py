@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from tq.store import Store
 
@@ -20,6 +20,9 @@ class Spent:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost: int | None = 0
+
+
+NOTHING: Final = Spent()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +41,8 @@ class Checkpoints(Protocol):
         """All parts kept so far, by digest."""
         ...
 
-    async def keep(self, digest: str, part: Part, spent: Spent) -> None:
-        """Keep one more, and book what was spent so far."""
+    async def keep(self, digest: str, part: Part, spent: Spent) -> bool:
+        """Keep one more, and book what was spent so far; False when neither was done."""
         ...
 
 
@@ -57,10 +60,10 @@ class StoredCheckpoints:
         kept = await self._store.checkpoints(self._message_id)
         return {digest: _decoded(text) for digest, text in kept.items()}
 
-    async def keep(self, digest: str, part: Part, spent: Spent) -> None:
-        """Keep one more, and book what was spent so far; nothing when the message is someone else's by now."""
+    async def keep(self, digest: str, part: Part, spent: Spent) -> bool:
+        """Keep one more, and book what was spent so far; False, and neither, when the message is not ours any more."""
         text = json.dumps([part.text, part.model, part.warnings], ensure_ascii=False, separators=(",", ":"))
-        await self._store.checkpoint(
+        return await self._store.checkpoint(
             self._message_id,
             self._epoch,
             digest,

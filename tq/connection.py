@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, Final, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from redis import exceptions as redis_errors
@@ -13,10 +15,14 @@ from redis.backoff import ExponentialBackoff
 from tq.errors import InvalidSettings, StoreFull, StoreRefused, TqError, Unreachable
 from tq.settings import as_redis_url, redacted
 
+T = TypeVar("T")
+
 #: What ``translate_error`` understands.
 REDIS_ERRORS: Final = (redis_errors.RedisError, OSError)
 #: Seconds for one answer of Redis, and for a connection to it.
 _TIMEOUT: Final = 3.0
+#: Seconds that a call under way gets when the task that waits for it is cancelled.
+_LAST_MOMENT: Final = 2.0
 
 
 def connect(url: str, *, timeout: float = _TIMEOUT) -> Redis:
@@ -108,3 +114,19 @@ def _cause(error: Exception) -> str:
         if any(sign in text for sign in signs):
             return cause
     return type(error).__name__
+
+
+async def to_the_end(coroutine: Coroutine[Any, Any, T]) -> tuple[T | None, bool]:
+    """What a call to the store answers, even if this task is cancelled meanwhile, and whether it was.
+
+    Cancelled, the call gets a last moment; None if that is not enough.
+    """
+    call = asyncio.ensure_future(coroutine)
+    try:
+        return await asyncio.shield(call), False
+    except asyncio.CancelledError:
+        await asyncio.wait({call}, timeout=_LAST_MOMENT)
+        if call.done():
+            return call.result(), True
+        call.cancel()
+        return None, True

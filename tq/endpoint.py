@@ -7,47 +7,69 @@ from collections.abc import Mapping
 
 from tq.bill import Bill
 from tq.errors import AttemptError, ProviderTimeout, QuotaExhausted, RateLimited
+from tq.learnt import Learnt
 from tq.providers import Completion, Job, Prompt, Provider, ProviderName
+from tq.providers.abilities import Abilities
 from tq.providers.pseudo import PseudoProvider
 from tq.ratelimit import Account, Limiter, Permit
 from tq.settings import Settings
 from tq.sizes import tokens
+from tq.spending import Purse
 from tq.store import Store
 
 
 class Endpoint:
     """One provider, as the workers of a store use it together; belongs to one asyncio loop."""
 
-    def __init__(self, provider: Provider, limiter: Limiter | None, deadline: float) -> None:
+    def __init__(
+        self, provider: Provider, limiter: Limiter | None, purse: Purse | None, deadline: float, learnt: Learnt
+    ) -> None:
         self._provider = provider
         self._limiter = limiter
+        self._purse = purse
+        self._learnt = learnt
         self._deadline = deadline
         #: Calls under way.
         self.calling = 0
 
     @classmethod
     def make(cls, name: ProviderName, settings: Settings, store: Store | None) -> Endpoint:
-        """The endpoint of the settings; without a store it knows no limits."""
+        """The endpoint of the settings; without a store it knows no limits and no budget."""
         if name == "pseudo":
-            return cls(PseudoProvider(), None, settings.request_timeout)
+            pseudo = PseudoProvider()
+            return cls(pseudo, None, None, settings.request_timeout, Learnt(None, pseudo.host))
         # Imports openai, which costs half a second that only this use may pay.
         from tq.providers.openai import OpenAIProvider
 
+        provider = OpenAIProvider(settings)
         limiter = None if store is None else Limiter(store, settings)
-        return cls(OpenAIProvider(settings), limiter, settings.request_timeout)
+        purse = None if store is None else Purse(store, settings)
+        return cls(provider, limiter, purse, settings.request_timeout, Learnt(store, provider.host))
 
     @property
     def host(self) -> str:
         """Where requests go."""
         return self._provider.host
 
+    async def writes_json(self, model: str) -> bool:
+        """Whether a model's answers can be asked for as JSON, as far as is known."""
+        return (await self._learnt.of(model)).writes_json
+
+    async def misread(self, model: str) -> None:
+        """A model did not write JSON when asked to, but kept to the plainer form."""
+        (await self._learnt.of(model)).misread()
+        await self._learnt.keep(model)
+
     async def ask(self, job: Job, prompt: Prompt, bill: Bill) -> Completion:
-        """One call for the job, when the limits of its account allow it.
+        """One call for the job, when the limits of its account allow it, and its budget.
 
         Raises:
+            BudgetExceeded: the account has spent all that it may today; nothing was sent.
             AttemptDeferred: they do not for a while; nothing was sent.
             AttemptError: whatever went wrong at the provider; what it cost is on the bill.
         """
+        if self._purse is not None:
+            await self._purse.require(job.account)
         permit = None
         if self._limiter is not None:
             account = Account(self._provider.host, job.account, job.model)
@@ -56,13 +78,14 @@ class Endpoint:
             )
         self.calling += 1
         try:
-            completion = await self._complete(prompt)
+            completion = await self._complete(prompt, await self._learnt.of(prompt.model))
         except AttemptError as error:
             bill.add(job.model, *(error.usage or (0, 0)))
             await self._tell(permit, error.limits, error)
             raise
         finally:
             self.calling -= 1
+            await self._learnt.keep(prompt.model)
         bill.add(job.model, completion.prompt_tokens, completion.completion_tokens)
         await self._tell(permit, completion.limits)
         return completion
@@ -71,10 +94,10 @@ class Endpoint:
         """Close its connections."""
         await self._provider.aclose()
 
-    async def _complete(self, prompt: Prompt) -> Completion:
+    async def _complete(self, prompt: Prompt, able: Abilities) -> Completion:
         try:
             async with asyncio.timeout(self._deadline):
-                return await self._provider.complete(prompt)
+                return await self._provider.complete(prompt, able)
         except TimeoutError:
             raise ProviderTimeout(
                 "the provider did not answer in time",

@@ -208,7 +208,7 @@ class MissingKey(TqError):
 
 
 class BudgetExceeded(TqError):
-    """TQ_BUDGET_PER_DAY is spent for this key and day; nothing was accepted."""
+    """TQ_BUDGET_PER_DAY is spent for this key and day: nothing is accepted, and nothing sent to the provider."""
 
     type = "budget-exceeded"
     title = "Budget spent"

@@ -181,6 +181,10 @@ def _check_metadata(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
 def _check_tag(name: str, tag: JsonValue) -> None:
     if tag is None:
         return
+    if isinstance(tag, list):
+        raise ValueError(  # noqa: TRY004 - pydantic makes an error of the field of it
+            f"{name}: a message has one; a batch takes several as target_languages"
+        )
     try:
         check_language(tag if isinstance(tag, str) else "")
     except ValueError as error:
@@ -253,6 +257,7 @@ MessageId = Annotated[
 ]
 Text = Annotated[str, AfterValidator(check_text), Field(json_schema_extra={"pattern": TEXT_PATTERN})]
 SomeText = Annotated[str, AfterValidator(check_some_text), Field(json_schema_extra={"pattern": _SOME_TEXT_PATTERN})]
+LanguageTag = Annotated[str, AfterValidator(check_language), Field(json_schema_extra={"format": "language-tag"})]
 ModelName = Annotated[
     str,
     Field(

@@ -12,7 +12,7 @@ from typing import Final, NoReturn
 
 from tq.backend import Backend
 from tq.config import SettingLine, setting_lines
-from tq.errors import TqError
+from tq.errors import BudgetExceeded, TqError
 from tq.lines import columns, figures, line, row_of
 from tq.messages import Message, Status
 from tq.terminal import clean, note, report, wants_style, write
@@ -65,6 +65,8 @@ def retry_failed(backend: Backend, api_key: str | None) -> int:
         except TqError as error:
             shown = report(error)
             code = code or shown
+            if isinstance(error, BudgetExceeded):
+                break  # the others have the same payer
             continue
         done += 1
         if done % _PROGRESS == 0:

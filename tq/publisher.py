@@ -34,7 +34,7 @@ _EVENT_FIELDS: Final[Mapping[str, Mapping[str, Any]]] = {
 #: At maxmemory a script goes through whose first write needs no memory (see lua/prelude.lua).
 _PUSH: Final = """
 redis.call('DEL', 'tq:nothing')
-for i = 1, #ARGV, 2 do redis.call('LPUSH', ARGV[i], ARGV[i + 1]) end
+for i = 2, #ARGV, 2 do redis.call(ARGV[1], ARGV[i], ARGV[i + 1]) end
 """
 
 
@@ -88,6 +88,14 @@ class Publisher:
 
     def publish(self, tokens: Sequence[Token]) -> None:
         """Publish now, in the calling thread."""
+        front = [token for token in tokens if token.front]
+        if usual := [token for token in tokens if not token.front]:
+            self._publish(usual)
+        if front and self.is_redis:
+            with self.app.producer_pool.acquire(block=True, timeout=10) as producer:
+                self._push(front[::-1], producer.channel, "RPUSH")
+
+    def _publish(self, tokens: Sequence[Token]) -> None:
         try:
             with self.app.producer_pool.acquire(block=True, timeout=10) as producer:
                 if len(tokens) == 1 or not self.is_redis:
@@ -102,11 +110,11 @@ class Publisher:
                 raise
             # The connection of the failed producer is of no use any more.
             with self.app.connection_for_write() as connection:
-                self._push(tokens, connection.default_channel)
+                self._push(tokens, connection.default_channel, "LPUSH")
 
-    def _push(self, tokens: Sequence[Token], channel: Any) -> None:
-        """Publish to a Redis whose memory is full: what was accepted must go on, for its end frees memory."""
-        pushes = []
+    def _push(self, tokens: Sequence[Token], channel: Any, push: str) -> None:
+        """Publish even to a Redis whose memory is full: what was accepted must go on, for its end frees memory."""
+        pushes = [push]
         for token in tokens:
             queue, step = self._place(token)
             task = self.app.amqp.as_task_v2(token.message_id, TASK_NAME, args=(token.message_id,))

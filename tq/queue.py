@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from ulid import ULID
 
+from tq.checkpoints import NOTHING, Spent
 from tq.errors import (
     ContentTooLarge,
     DuplicateMessage,
@@ -86,6 +87,10 @@ class TranslationQueue:
         """Who pays for a message: a digest of the key that it brought, or ``default``."""
         return self.sealer.digest(api_key)[:_ACCOUNT_DIGITS] if api_key else DEFAULT_ACCOUNT
 
+    def _payer(self, api_key: str | None) -> tuple[str, int]:
+        """The account, and what it may spend a day in billionths; 0 = anything."""
+        return self.account(api_key), self.budget.nano
+
     def _seal(self, message_id: str, api_key: str | None) -> str:
         return base64.b64encode(self.sealer.seal(message_id, api_key)).decode() if api_key else ""
 
@@ -134,7 +139,7 @@ class TranslationQueue:
             languages=f"{body['metadata'].get('source_language') or ''}→{body['metadata']['target_language']}",
             sealed=self._seal(message_id, key),
             max_queued=self.settings.max_queued,
-            payer=(self.account(key) if self.budget.nano else DEFAULT_ACCOUNT, self.budget.nano),
+            payer=self._payer(key),
         )
         if outcome == "new":
             self.publisher.soon([Token(message_id, None, submission.priority)])
@@ -284,14 +289,17 @@ class TranslationQueue:
             UnknownMessage: there is none.
             IllegalTransition: it has not failed and was not cancelled.
             MissingKey: its own key was deleted when it ended, and none is given.
+            BudgetExceeded: TQ_BUDGET_PER_DAY is spent for its key.
         """
         if not _is_id(message_id):
             raise unknown(message_id)
-        answer = await self.store.retry(message_id, self._seal(message_id, api_key))
+        answer, spent, now = await self.store.retry(message_id, self._seal(message_id, api_key), self._payer(api_key))
         if answer == "gone":
             raise unknown(message_id)
         if answer == "missing-key":
             raise missing_key(message_id)
+        if answer == "budget":
+            raise self.budget.exceeded(spent, now)
         if answer != "ok":
             raise illegal(message_id, Status(answer), Status.QUEUED)
         return await self._wake(message_id)
@@ -331,10 +339,25 @@ class TranslationQueue:
         await self.publisher.announce([message_id], status)
         return await self.get(message_id)
 
-    async def release(self, claim: Claim) -> bool:
-        """Put a claimed message back: this worker stops. False when it is not the claim's any more."""
+    async def release(self, claim: Claim, spent: Spent = NOTHING, account: str = "") -> bool:
+        """Put a claimed message back: this worker stops. False when it is not the claim's any more.
+
+        Args:
+            claim: whose message it is.
+            spent: what its attempt has cost so far.
+            account: who pays that.
+        """
         message = claim.message
-        released = await self.store.settle(message.message_id, claim.epoch, Status.QUEUED, fields={}, info="released")
+        released = await self.store.settle(
+            message.message_id,
+            claim.epoch,
+            Status.QUEUED,
+            fields={},
+            info="released",
+            tokens=(spent.prompt_tokens, spent.completion_tokens),
+            cost=spent.cost,
+            account=account,
+        )
         if released:
             self.publisher.soon([token_of(message)])
         return released

@@ -29,6 +29,7 @@ class Claim:
         complaints: what was wrong with that attempt's answer, in detail.
         fallback: how many models were given up.
         first_model: the one that the submitter named, or None.
+        calls: id of another account's message whose turn is next, or "".
     """
 
     message: Message
@@ -39,15 +40,20 @@ class Claim:
     complaints: tuple[str, ...] = field(default=(), repr=False)
     fallback: int = 0
     first_model: str | None = None
+    calls: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """What a wake-up needs: the id, and the Celery queue and priority to publish it with."""
+    """What a wake-up needs: the id, and the Celery queue and priority to publish it with.
+
+    ``front`` puts an extra one before all others of the priority, where the broker can.
+    """
 
     message_id: str
     queue: str | None
     priority: int
+    front: bool = False
 
 
 def as_mapping(answer: Any) -> dict[str, str]:
@@ -105,7 +111,7 @@ def as_message(message_id: str, record: Mapping[str, str]) -> Message:
     )
 
 
-def as_claim(message: Message, record: Mapping[str, str], *, epoch: int, sealed: str) -> Claim:
+def as_claim(message: Message, record: Mapping[str, str], *, epoch: int, sealed: str, calls: str) -> Claim:
     """The claim of a record that was just given out."""
     # Another model is to be asked than the one whose answer was wrong: it is told nothing of that.
     error = json.loads(record["error"]) if "error" in record and "switched" not in record else {}
@@ -118,6 +124,7 @@ def as_claim(message: Message, record: Mapping[str, str], *, epoch: int, sealed:
         complaints=complaints_of(error.get("violations", ())),
         fallback=int(record.get("fallback", 0)),
         first_model=json.loads(record["body"])["model_name"] if "fallback" in record else message.model_name,
+        calls=calls,
     )
 
 

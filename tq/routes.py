@@ -28,7 +28,7 @@ from tq.bodies import (
     parse,
     read_json,
 )
-from tq.errors import InvalidMessage, TqError, Unreachable
+from tq.errors import TqError, Unreachable
 from tq.events import MAX_STREAMS, Streams
 from tq.fields import ID_PATTERN
 from tq.figures import Stats
@@ -125,28 +125,25 @@ async def submit(
     tags=["messages"],
 )
 async def submit_batch(request: Request) -> Response:
-    """Submit up to 1,000 messages; one result each, in order: the message or why it was refused."""
+    """Submit up to 1,000 messages, or fewer in several languages.
+
+    One result each, in order: the message or why it was refused.
+    """
     queue = _queue(request)
     batch = parse(Batch, await read_json(request, most_bytes(queue.settings, batch=True)))
-    results = await queue.submit_many([_parsed(item) for item in batch.messages])
+    items = batch.submissions()
+    results = await queue.submit_many([submission for _, submission in items])
     return _answer(
         BatchResults(
             results=[
                 Accepted(message=result)
                 if isinstance(result, Message)
                 else Refused(error=problems.problem_of(result, f"/messages/batch#/messages/{index}"))
-                for index, result in enumerate(results)
+                for (index, _), result in zip(items, results, strict=True)
             ]
         ),
         202,
     )
-
-
-def _parsed(item: object) -> Submission | TqError:
-    try:
-        return parse_submission(item)
-    except InvalidMessage as error:
-        return error
 
 
 @router.get("/messages", response_model=MessagePage, responses=failures(422), tags=["messages"])
@@ -235,7 +232,7 @@ async def cancel(request: Request, message_id: _Id) -> Response:
 @router.post(
     "/messages/{message_id}/retry",
     response_model=Message,
-    responses=failures(404, 409, 415, 422),
+    responses=failures(402, 404, 409, 415, 422),
     openapi_extra=body(Revival, example={}, required=False),
     tags=["messages"],
 )

@@ -1,7 +1,8 @@
 """Sharing: short texts that are wanted at the same time, and alike, are asked for in one call.
 
 Each stays its own message: with its own checks, retries and outcome. A text whose answer is missing or bad
-is asked for again alone; where a model does not keep to the form, sharing rests for a while.
+is asked for again alone. A model that does not write JSON is asked in a plainer form; where it does not keep
+to that either, sharing rests for a while.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from tq.endpoint import Endpoint
 from tq.errors import InvalidOutput, Refused, RequestRefused, Truncated
 from tq.glossary import Term
 from tq.memory import Remembered
-from tq.providers import Job
-from tq.providers.answer import shared_answers, unwrap
+from tq.providers import Completion, Job
+from tq.providers.answer import delimited_answers, looks_delimited, shared_answers, unwrap
 from tq.providers.prompts import make_shared_prompt
 from tq.settings import Settings
 from tq.sizes import tokens
@@ -69,7 +70,9 @@ class Sharing:
         """Whether this text may share a call: it is short, not urgent, and was not asked for before."""
         if self._more is None or self._most == 1 or job.alone or job.correction:
             return False
-        return self._resting.get(job.model, 0.0) <= time.monotonic() and tokens(text) <= _SHORT
+        if self._resting.get(job.model, 0.0) > time.monotonic():
+            return False
+        return tokens(text) <= _SHORT and not looks_delimited(text)
 
     async def ask(self, text: Text) -> Remembered | None:
         """The answer for one text, unchecked; None = it is to be asked for alone.
@@ -88,37 +91,41 @@ class Sharing:
         return self._more is not None and await self._more()
 
     async def _perform(self, texts: Sequence[Text]) -> Sequence[Remembered | BaseException | None]:
-        """One call for all; None = ask for this one alone."""
+        """One call for all, or a second one in the plainer form; None = ask for this one alone."""
         if len(texts) == 1:
             return [None]
-        job = texts[0].job
+        model = texts[0].job.model
         names = _names(texts)
+        for as_json in (True, False) if await self._endpoint.writes_json(model) else (False,):
+            try:
+                completion = await self._call(texts, names, as_json=as_json)
+            except (Truncated, Refused, RequestRefused):
+                return await self._in_halves(texts)
+            except InvalidOutput:
+                continue
+            answers = shared_answers(completion.text) if as_json else delimited_answers(completion.text, names)
+            if answers is None or len(answers.keys() & set(names)) * 2 < len(names):
+                continue
+            if not as_json:
+                await self._endpoint.misread(model)
+            return [
+                InvalidOutput("the model left this text out of a shared answer", fix="use another model")
+                if (answer := answers.get(name)) is None
+                else Remembered(unwrap(answer, text.text) or "", completion.model, ())
+                for name, text in zip(names, texts, strict=True)
+            ]
+        self._resting[model] = time.monotonic() + _REST
+        return [None] * len(texts)
+
+    async def _call(self, texts: Sequence[Text], names: Sequence[str], *, as_json: bool) -> Completion:
+        job = texts[0].job
         terms = tuple(dict.fromkeys(term for text in texts for term in text.terms))
-        prompt = make_shared_prompt(
-            job, {name: (text.text, text.marks) for name, text in zip(names, texts, strict=True)}, terms
-        )
+        named = {name: (text.text, text.marks) for name, text in zip(names, texts, strict=True)}
         bill = Bill()
         try:
-            completion = await self._endpoint.ask(job, prompt, bill)
-        except (Truncated, Refused, RequestRefused):
-            return await self._in_halves(texts)
-        except InvalidOutput:
-            self._resting[job.model] = time.monotonic() + _REST
-            return [None] * len(texts)
+            return await self._endpoint.ask(job, make_shared_prompt(job, named, terms, as_json=as_json), bill)
         finally:
             _divide(bill, texts)
-        answers = shared_answers(completion.text)
-        if answers is None:
-            self._resting[job.model] = time.monotonic() + _REST
-            return [None] * len(texts)
-        if len(answers.keys() & set(names)) * 2 < len(names):
-            self._resting[job.model] = time.monotonic() + _REST
-        return [
-            InvalidOutput("the model left this text out of a shared answer", fix="use another model")
-            if (answer := answers.get(name)) is None
-            else Remembered(unwrap(answer, text.text) or "", completion.model, ())
-            for name, text in zip(names, texts, strict=True)
-        ]
 
     async def _in_halves(self, texts: Sequence[Text]) -> Sequence[Remembered | BaseException | None]:
         """What was too much for one answer, or holds a text that is refused, is tried in two."""
@@ -153,7 +160,7 @@ def _names(texts: Sequence[Text]) -> list[str]:
     names: dict[str, None] = {}
     for index, text in enumerate(texts):
         for name in _candidates(f"{text.job.message_id} {index}"):
-            if name not in names:
+            if name not in names and not any(name in each.text for each in texts):
                 names[name] = None
                 break
     return list(names)
@@ -167,6 +174,8 @@ def _candidates(seed: str) -> Iterator[str]:
 def _divide(bill: Bill, texts: Sequence[Text]) -> None:
     """Split what a shared call cost by the length of the texts; not a token is lost."""
     spent = bill.take()
+    # The share of one that was cancelled meanwhile is booked by the others: they have the same payer.
+    texts = [text for text in texts if not text.bill.closed] or texts
     sizes = [max(1, len(text.text)) for text in texts]
     left, rest = sum(sizes), [spent.prompt_tokens, spent.completion_tokens]
     for text, size in zip(texts, sizes, strict=True):

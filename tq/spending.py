@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from datetime import timedelta
 from functools import cached_property
+from typing import Final
 
-from tq.errors import BudgetExceeded, InvalidMessage
+from tq.errors import BudgetExceeded, InvalidMessage, TqError
 from tq.figures import Spend
 from tq.messages import Submission, utc
 from tq.prices import Prices, amount
 from tq.records import NANO
 from tq.settings import Settings
+from tq.store import Store
+
+logger = logging.getLogger(__name__)
+
+#: Seconds for which a process believes what it was told of an account.
+_BELIEVED: Final = 1.0
+#: Accounts that a process remembers at most.
+_MOST_ACCOUNTS: Final = 1000
 
 
 class Budget:
@@ -51,7 +62,7 @@ class Budget:
                 )
 
     def exceeded(self, spent: int, now: int) -> BudgetExceeded:
-        """What a submit hears that comes too late.
+        """What whoever comes too late hears: a submit, a retry, or a message whose turn it is.
 
         Args:
             spent: in billionths.
@@ -65,11 +76,45 @@ class Budget:
             "the budget of today is spent",
             why=f"TQ_BUDGET_PER_DAY allows {amount(self.nano)} {currency} per key and day, "
             f"and {amount(spent)} {currency} are spent",
-            fix=f"submit again after {reset:%Y-%m-%d %H:%M} UTC (in {minutes // 60} h {minutes % 60} min), "
-            "or raise TQ_BUDGET_PER_DAY; nothing was stored",
+            fix=f"try again after {reset:%Y-%m-%d %H:%M} UTC (in {minutes // 60} h {minutes % 60} min), "
+            "or raise TQ_BUDGET_PER_DAY; nothing was sent to the provider",
         )
 
     def complete(self, spend: Spend) -> Spend:
         """What was spent, with the currency and the budget."""
         currency = self.prices.currency if self._settings.prices else None
         return spend.model_copy(update={"currency": currency, "budget": self.nano / NANO or None})
+
+
+class Purse:
+    """What the accounts have left today, as far as one process knows; belongs to one asyncio loop.
+
+    It is looked at before each call to a provider, and asks the store once a second at most for an account that
+    goes on calling; never without a budget.
+    """
+
+    def __init__(self, store: Store, settings: Settings) -> None:
+        self._store = store
+        self._budget = Budget(settings)
+        self._known: dict[str, tuple[float, tuple[int, int] | None]] = {}
+
+    async def require(self, account: str) -> None:
+        """Return when the account may spend more; also when the store cannot be asked.
+
+        Raises:
+            BudgetExceeded: it has spent all of today's.
+        """
+        if not self._budget.nano:
+            return
+        until, spent = self._known.get(account, (0.0, None))
+        if until <= time.monotonic():
+            try:
+                spent = await self._store.overspent(account, self._budget.nano)
+            except TqError as error:
+                logger.debug("no word on the budget: %s", error)
+                return
+            if len(self._known) >= _MOST_ACCOUNTS:
+                self._known.clear()
+            self._known[account] = (time.monotonic() + _BELIEVED, spent)
+        if spent is not None:
+            raise self._budget.exceeded(*spent)

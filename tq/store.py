@@ -11,6 +11,8 @@ sealed:<id>                      string its own api_key, encrypted; deleted when
 idempotency:<digest>             string fingerprint and id; TQ_RESULT_TTL once the message has ended
 status:<status>                  zset   ids by seq: lists and counts
 queued:<priority|quarantine>     zset   queued ids by the time they entered the queue
+line:<priority>:<account>        zset   queued ids of an account that were not called to the front, by the same time
+turns:<priority>                 zset   accounts with such a line, by the claim that was their last turn
 republished, aged                zset   queued ids by the time of an extra token; cleared by a claim
 leases, due, ended               zset   running, retrying, ended ids by when that runs out
 workers, workers:seen            hash,  live workers and until when; pruned by the reaper
@@ -25,6 +27,7 @@ changes                          stream every transition, about the last 10,000;
 rate:<window>                    hash   how many ended, per 10 s; TTL 80 s
 limit:<digest>, limits           string rate limit of an account (endpoint, key, model) as JSON, TTL an hour or
                                  zset   until a longer cool-down ends; zset: digests by when that runs out
+lacking:<digest>                 set    what a model of an endpoint refuses; TTL a day after the last news
 spend:<account|total>:<YYYYMMDD> hash   tokens and cost of a UTC day, in billionths; TTL 35 days
 spenders:<YYYYMMDD>              zset   accounts of that day, by tokens; TTL 35 days
 seq, claims, ageing              string, counters: order of submission, claims, allowance for ageing
@@ -41,7 +44,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha1
@@ -63,6 +66,7 @@ PREFIX: Final = "tq:"
 #: Seconds for a call in all: redis-py tries again, and within each try it tries to connect again.
 _PATIENCE: Final = 6.0
 _BATCH: Final = 500
+_LACKING_TTL: Final = 86_400
 
 #: Crashes of its worker process after which a message is quarantined, and after which it has failed.
 QUARANTINE_AFTER: Final = 2
@@ -238,7 +242,7 @@ class Store:
         if not isinstance(answer[0], int):
             return None
         record = as_mapping(answer[2])
-        return as_claim(as_message(message_id, record), record, epoch=answer[0], sealed=answer[1])
+        return as_claim(as_message(message_id, record), record, epoch=answer[0], sealed=answer[1], calls=answer[3])
 
     async def settle(  # noqa: PLR0913 - all of it goes into one script
         self,
@@ -288,6 +292,20 @@ class Store:
         )
         return bool(answer == "ok")
 
+    async def book(
+        self, message_id: str, epoch: int, *, tokens: tuple[int, int], cost: int | None, account: str
+    ) -> None:
+        """Book what an attempt has cost whose message was cancelled, or given back, unless a later one has begun."""
+        await self.script("book", message_id, epoch, *tokens, "" if cost is None else cost, account)
+
+    async def overspent(self, account: str, budget: int) -> tuple[int, int] | None:
+        """What an account has spent today and the time in ms, once that is all that it may; else None.
+
+        All money is in billionths; a budget of 0 allows anything.
+        """
+        answer = await self.script("overspent", account, budget)
+        return (int(answer[0]), int(answer[1])) if answer else None
+
     async def queued(self) -> int:
         """How many messages wait."""
         return int(await self._call("ZCARD", f"{PREFIX}status:queued"))
@@ -311,6 +329,14 @@ class Store:
         nano = "" if cost is None else cost
         answer = await self.script("checkpoint", message_id, epoch, digest, text, *tokens, nano, account)
         return bool(answer == "ok")
+
+    async def lacking(self, digest: str) -> frozenset[str]:
+        """What a model of an endpoint is known to lack."""
+        return frozenset(await self._call("SMEMBERS", f"{PREFIX}lacking:{digest}"))
+
+    async def add_lacking(self, digest: str, names: Collection[str]) -> None:
+        """A model of an endpoint was found to lack this too."""
+        await self.script("lacking", digest, _LACKING_TTL, *names)
 
     async def heartbeat(
         self, process: str, info: Mapping[str, Any] | None, attempts: Sequence[tuple[str, int]]
@@ -336,9 +362,15 @@ class Store:
         """``ok``, ``gone``, or the status that forbids it."""
         return str(await self.script("cancel", message_id, self._ttl, token_hex(8)))
 
-    async def retry(self, message_id: str, sealed: str) -> str:
-        """``ok``, ``gone``, ``missing-key``, or the status that forbids it."""
-        return str(await self.script("retry", message_id, sealed, token_hex(8)))
+    async def retry(
+        self, message_id: str, sealed: str, payer: tuple[str, int] = (DEFAULT_ACCOUNT, 0)
+    ) -> tuple[str, int, int]:
+        """``ok``, ``gone``, ``missing-key``, ``budget`` with what was spent and the time in ms, or what forbids it.
+
+        ``payer`` is as for ``submit``; what forbids it is the status.
+        """
+        outcome, spent, now = [*await self.script("retry", message_id, sealed, token_hex(8), *payer), 0, 0][:3]
+        return str(outcome), int(spent), int(now)
 
     async def set_status(
         self, message_id: str, status: Status, *, fields: Mapping[str, str], lease: float, delay: float

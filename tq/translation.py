@@ -17,6 +17,7 @@ from functools import cached_property
 
 from tq.bill import Bill
 from tq.checkpoints import Checkpoints, Part
+from tq.connection import to_the_end
 from tq.endpoint import Endpoint
 from tq.errors import InvalidOutput, Refused, RequestRefused, Truncated, complaints_of
 from tq.glossary import Term, matching
@@ -226,7 +227,8 @@ class Translator:
                 if piece.part:
                     await kept.keep(piece.digest, Part(found.text, found.model, found.warnings), piece.bill)
                 return found
-        if piece.halvings < _DEEPEST and (known is not None or tokens(piece.text) > _SMALL):
+        again = piece.part and piece.job.correction == Truncated.type
+        if piece.halvings < _DEEPEST and (known is not None or again or tokens(piece.text) > _SMALL):
             halves = halve(piece.text, piece.job.source_language)
         if halves is None:
             # Too short to be cut: once more, with a request that says what went wrong.
@@ -334,8 +336,15 @@ class _Kept:
 
     async def keep(self, digest: str, part: Part, bill: Bill) -> None:
         self.parts[digest] = part
-        if self._checkpoints is not None:
-            await self._checkpoints.keep(digest, part, bill.take())
+        if self._checkpoints is None:
+            return
+        spent = bill.take()
+        # Given up in the middle, nobody knew whether it was booked.
+        kept, stopping = await to_the_end(self._checkpoints.keep(digest, part, spent))
+        if kept is False:
+            bill.put_back(spent)
+        if stopping:
+            raise asyncio.CancelledError
 
 
 def _pair(piece: _Piece, output: str) -> Pair:

@@ -17,6 +17,8 @@ from llm_server import LlmServer, shared_texts
 from running_stack import RunningStack
 from servers import wait_until
 
+from tq.segments import split
+
 MESSAGES = 5_000
 #: Of these, so many are no repetition.
 UNIQUE = 3_000
@@ -232,3 +234,27 @@ def test_long_text_through_random_cuts(folder: Path, provider: LlmServer) -> Non
         assert document["status"] == "completed", document["error"]
         assert document["translation"] == "\n\n".join(translated)
         assert re.search("numéro", document["translation"])
+
+
+def test_long_text_cut_off_at_random(folder: Path, provider: LlmServer) -> None:
+    """200 pages, and one answer in three is cut off at a random place: complete, and at a bounded cost."""
+    seed = random.SystemRandom().randrange(10**6)
+    print(f"seed {seed}")  # noqa: T201 - shown with a failure
+    sources, targets = (list(texts) for texts in zip(*short_pairs(UNIQUE).items(), strict=True))
+    provider.by_paragraph = True
+    provider.latency = 0.02
+    provider.cutting = random.Random(seed)
+    with RunningStack(folder, **settings_for(provider, TQ_SEGMENT_TOKENS="600")) as stack, stack.http() as http:
+        body = {"content": "\n\n".join(sources), "metadata": {"source_language": "en", "target_language": "fr"}}
+        message_id = http.post("/messages", json=body).json()["message_id"]
+        document = ended(http, message_id)
+    assert document["status"] == "completed", document["error"]
+    assert document["translation"] == "\n\n".join(targets)
+    asked = Counter((call.system, call.content) for call in provider.calls)
+    pieces = len(split(document["content"], 600, "en"))
+    print(f"{len(provider.calls)} calls, {provider.cut} cut off, {pieces} pieces")  # noqa: T201 - as above
+    assert provider.cut > 0.1 * len(provider.calls)
+    # Where every third call is followed by two, and so on, there are three for each piece; more by chance.
+    assert len(provider.calls) <= 8 * pieces
+    assert max(asked.values()) == 1, "nothing is asked for twice in the same way"
+    assert document["attempts"] == 1

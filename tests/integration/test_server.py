@@ -198,6 +198,41 @@ def test_a_batch_answers_each_item_in_order(http: httpx.Client) -> None:
     assert kept(http) == 2
 
 
+def test_a_batch_in_several_languages(http: httpx.Client) -> None:
+    """Each item once for each language, in that order; what cannot be is refused by itself, with its item's index."""
+    items = [
+        {"content": "Hello", "metadata": {"domain": "general"}},
+        {"content": "Own", "metadata": {"target_language": "es"}},
+        {"content": "Id", "message_id": "mine"},
+        {"content": "", "metadata": {}},
+        {"content": "Last"},
+    ]
+    body = {"messages": items, "target_languages": ["fr", "ja"]}
+    results = http.post("/messages/batch", json=body).json()["results"]
+    assert len(results) == 10
+    accepted = [result["message"] for result in (*results[:2], *results[8:])]
+    assert [(each["content"], each["metadata"]["target_language"]) for each in accepted] == [
+        ("Hello", "fr"),
+        ("Hello", "ja"),
+        ("Last", "fr"),
+        ("Last", "ja"),
+    ]
+    assert accepted[0]["metadata"]["domain"] == "general"
+    refused = [result["error"] for result in results[2:8]]
+    assert [each["instance"] for each in refused] == [f"/messages/batch#/messages/{n}" for n in (1, 1, 2, 2, 3, 3)]
+    assert "target_language of its own" in refused[0]["title"] + refused[0]["detail"]
+    one = {"messages": [items[2]], "target_languages": ["fr"]}
+    assert http.post("/messages/batch", json=one).json()["results"][0]["message"]["message_id"] == "mine"
+
+
+@pytest.mark.parametrize("languages", [["fr", "xx-nonsense"], ["fr", "fr"], "fr", [None], ["fr", "de", "ja", "es"]])
+def test_languages_of_a_batch_that_cannot_be(http: httpx.Client, languages: Any) -> None:
+    """An unknown one, one twice, no list, or more than a thousand messages in all: nothing is submitted."""
+    body = {"messages": [{"content": "Hello"}] * 300, "target_languages": languages}
+    problem(http.post("/messages/batch", json=body), 422, "invalid-message")
+    assert http.get("/queue/stats").json()["counts"]["queued"] == 0
+
+
 def test_a_batch_takes_a_thousand(http: httpx.Client) -> None:
     """1,000 messages at once are all accepted, in order; one more is refused as a whole."""
     items = [{"content": "x", "message_id": f"m{number}"} for number in range(1001)]

@@ -166,13 +166,47 @@ async def test_a_settle_sent_twice_is_booked_once(store: Store) -> None:
     assert (await spent_by(store))["default"].prompt_tokens == 3
 
 
+async def test_what_a_message_cost_that_was_taken_away_is_booked_once(store: Store) -> None:
+    """Cancelled, or given back by its lease: whoever had it books what it cost, once; not beside a later attempt."""
+    cost: dict[str, Any] = {"tokens": (3, 4), "cost": CENT, "account": "default"}
+    await submit(store)
+    epoch = await epoch_of(store)
+    await store.book("m", epoch, **cost)
+    assert (await get(store)).cost is None, "it runs, and will settle"
+    await store.cancel("m")
+    for _ in range(2):
+        assert not await store.settle("m", epoch, Status.COMPLETED, fields={"translation": "late"}, **cost)
+        await store.book("m", epoch, **cost)
+    message = await get(store)
+    assert (message.status, message.translation, message.cost) == (Status.CANCELLED, None, 0.01)
+    assert (await spent_by(store))["default"].prompt_tokens == 3
+    assert await store.retry("m", "") == ("ok", 0, 0)
+    await store.book("m", epoch, **cost)
+    second = await epoch_of(store)
+    await store.book("m", epoch, **cost)
+    assert await store.settle("m", second, Status.FAILED, fields={}, **cost)
+    await store.book("m", second, **cost)
+    await store.book("nobody", 1, **cost)
+    assert (await get(store)).cost == 0.02
+    default = (await spent_by(store))["default"]
+    assert (default.prompt_tokens, default.cost, default.messages) == (6, 0.02, 1)
+    await submit(store, "other")
+    first = await epoch_of(store, "other")
+    await store.cancel("other")
+    await store.retry("other", "")
+    await epoch_of(store, "other")
+    await store.cancel("other")
+    await store.book("other", first, **cost)
+    assert (await get(store, "other")).cost is None, "a later attempt has begun"
+
+
 async def test_what_was_paid_stays_paid(store: Store) -> None:
     """A failed message that is tried again keeps its cost; where its translation came from is forgotten."""
     await submit(store)
     epoch = await epoch_of(store)
     fields = {"cached": "1", "detected": "en"}
     await store.settle("m", epoch, Status.FAILED, fields=fields, tokens=(3, 4), cost=CENT, account="default")
-    assert await store.retry("m", "") == "ok"
+    assert await store.retry("m", "") == ("ok", 0, 0)
     message = await get(store)
     assert (message.cost, message.cached, message.detected_language) == (0.01, False, None)
 

@@ -126,7 +126,7 @@ async def test_an_unknown_id_is_gone(store: Store) -> None:
     assert await store.get("nope") is None
     assert await store.claim("nope", "w") is None
     assert await store.cancel("nope") == "gone"
-    assert await store.retry("nope", "") == "gone"
+    assert await store.retry("nope", "") == ("gone", 0, 0)
     assert (await store.set_status("nope", Status.RUNNING, fields={}, lease=1, delay=1))[0] == "gone"
     assert not await store.settle("nope", 1, Status.COMPLETED, fields={})
 
@@ -297,15 +297,15 @@ async def test_what_ended_expires(server: Valkey, raw: Any) -> None:
 async def test_retry_revives(store: Store, raw: Any) -> None:
     """A failed message is queued again with a clean slate; one with its own key needs that key again."""
     await bring_to(store, Status.FAILED)
-    assert await store.retry("m", "") == "ok"
-    assert await store.retry("m", "") == "queued"
+    assert await store.retry("m", "") == ("ok", 0, 0)
+    assert await store.retry("m", "") == ("queued", 0, 0)
     message = await store.get("m")
     assert message is not None
     assert (message.status, message.error, message.finished_at) == (Status.QUEUED, None, None)
     await submit(store, "own", sealed="box")
     await store.cancel("own")
-    assert await store.retry("own", "") == "missing-key"
-    assert await store.retry("own", "new box") == "ok"
+    assert await store.retry("own", "") == ("missing-key", 0, 0)
+    assert await store.retry("own", "new box") == ("ok", 0, 0)
     assert (await claim(store, "own")).sealed == "new box"
     check_indexes(raw)
 

@@ -249,11 +249,11 @@ class StoreMachine(RuleBasedStateMachine):
     def retry(self, pick: int, sealed: str) -> None:
         """What failed or was cancelled; with its own key again, if it had one."""
         message_id, entry = self.pick(pick, *REVIVABLE)
-        answers = self.twice("retry", message_id, sealed, NONCE)
+        answers = self.twice("retry", message_id, sealed, NONCE, "default", 0)
         if entry.own_key and not sealed:
-            assert answers == ["missing-key"] * 2
+            assert answers == [["missing-key"]] * 2
         else:
-            assert answers == ["ok"] * 2
+            assert answers == [["ok"]] * 2
             self.model.revive(message_id, sealed)
 
     @some(*UNFINISHED)
@@ -383,7 +383,7 @@ class StoreMachine(RuleBasedStateMachine):
         if status not in LIVE:
             calls.append((self.store.cancel(message_id), status or "gone"))
         if status not in REVIVABLE:
-            calls.append((self.store.retry(message_id, "box"), status or "gone"))
+            calls.append((self.store.retry(message_id, "box"), (status or "gone", 0, 0)))
         for to in Status:
             calls += [(self.settle_with(message_id, other, to), False) for other in (epoch - 1, epoch + 1)]
             if to not in legal or status is not Status.RUNNING:
@@ -397,9 +397,12 @@ class StoreMachine(RuleBasedStateMachine):
             return await asyncio.gather(*(call for call, _ in calls))
 
         assert self.run(answers()) == [expected for _, expected in calls]
+        if entry is not None and status is not Status.RUNNING and epoch not in {0, entry.settled, entry.booked}:
+            entry.booked = epoch
+            entry.tokens += 1
 
     def settle_with(self, message_id: str, epoch: int, to: Status) -> Coroutine[Any, Any, bool]:
-        """A call that must not do anything."""
+        """A call that must not do anything, but book what it cost when its message was taken from it; that once."""
         return self.store.settle(
             message_id, epoch, to, fields={"error": "", "translation": "void"}, tokens=(1, 1), retried=True
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -176,9 +177,49 @@ async def test_models_without_form_get_single_texts(make: MakeTranslator, llm: L
     translator = make()
     found = await all_of(translator, [job(source, n) for n, source in enumerate(sources[:6])])
     assert texts(found) == [PAIRS[source] for source in sources[:6]]
-    assert len(llm.calls) == 7
+    assert len(llm.calls) == 8
     await all_of(translator, [job(source, n) for n, source in enumerate(sources[6:9])])
-    assert len(llm.calls) == 10
+    assert len(llm.calls) == 11
+
+
+@pytest.mark.parametrize("fault", ["garbled", "null", "refusal-text"])
+async def test_models_without_json_get_a_plainer_form(make: MakeTranslator, llm: LlmServer, fault: str) -> None:
+    """Asked once more together in a plainer form; where that worked three times, at once so, by the whole fleet."""
+    llm.shared_mode, llm.shared_plain = fault, False
+    sources, calls = list(PAIRS), []
+    translator = make()
+    for _ in range(5):
+        wanted, sources = sources[:3], sources[3:]
+        found = await all_of(translator, [job(source, n) for n, source in enumerate(wanted)])
+        assert texts(found) == [PAIRS[source] for source in wanted]
+        calls.append(len(llm.calls))
+    assert calls == [2, 4, 6, 7, 8]
+    await all_of(make(), [job(source, n) for n, source in enumerate(sources[:3])])
+    assert len(llm.calls) == 9
+
+
+async def test_plainer_form_carries_any_text(make: MakeTranslator, llm: LlmServer) -> None:
+    """Lines and marks come back as they went; what looks like the form itself goes alone."""
+    llm.shared_mode, llm.shared_plain = "garbled", False
+    wanted = {
+        "Delete {name}\nand save %d more": "Supprimer {name}\net enregistrer %d de plus",
+        "Open the file\n\n=== abcd ===\n\nnow": "Ouvrir le fichier\n\n=== abcd ===\n\nmaintenant",
+        "{name} has the file": "{name} a le fichier",
+    }
+    llm.know(wanted)
+    found = await all_of(make(), [job(source, n) for n, source in enumerate(wanted)])
+    assert texts(found) == list(wanted.values())
+    assert sorted(len(shared_texts(call.content) or [""]) for call in llm.calls) == [1, 2, 2]
+
+
+async def test_refusals_are_remembered_by_the_fleet(make: MakeTranslator, llm: LlmServer) -> None:
+    """A parameter and a form that an endpoint refuses are sent once, and by no other process after that."""
+    llm.lacking = ["seed", "json_schema", "json_object"]
+    sources = list(PAIRS)
+    for first, calls in ((0, 4), (3, 5)):
+        jobs = [replace(job(source, n), parameters={"seed": 1}) for n, source in enumerate(sources[first : first + 3])]
+        assert texts(await all_of(make(), jobs)) == [PAIRS[source] for source in sources[first : first + 3]]
+        assert len(llm.calls) == calls
 
 
 async def test_failure_of_a_shared_call_is_everyones(make: MakeTranslator, llm: LlmServer) -> None:
@@ -261,10 +302,20 @@ class Kept:
         """All."""
         return dict(self.parts)
 
-    async def keep(self, digest: str, part: Part, spent: Spent) -> None:
+    async def keep(self, digest: str, part: Part, spent: Spent) -> bool:
         """One more."""
         self.parts[digest] = part
         self.spent.append(spent)
+        return True
+
+
+class Lost(Kept):
+    """Those of a message that is another's by now."""
+
+    async def keep(self, digest: str, part: Part, spent: Spent) -> bool:
+        """Nothing is kept."""
+        await super().keep(digest, part, spent)
+        return False
 
 
 def long_text(count: int) -> str:
@@ -306,6 +357,67 @@ async def test_cut_off_answers_are_asked_for_in_halves(make: MakeTranslator, llm
     llm.longest = 200
     found = await make().translate(job(long_text(40)))
     assert found.text == long_text(40).replace("Save the file number", "Enregistrer le fichier numéro")
+
+
+async def test_cut_requests_are_asked_for_in_halves(make: MakeTranslator, llm: LlmServer) -> None:
+    """A server that silently drops half of what does not fit its window gets shorter texts, as Ollama would."""
+    llm.know({f"{source}.": f"{target}." for source, target in PAIRS.items()})
+    llm.by_paragraph = True
+    llm.window = 1024
+    bill = Bill()
+    found = await make().translate(job(long_text(150)), bill)
+    assert found.text == long_text(150).replace("Save the file number", "Enregistrer le fichier numéro")
+    sizes = [len(call.content) for call in llm.calls]
+    assert sizes[0] > 3000
+    assert sizes[1] < sizes[0] * 0.6
+    assert bill.tokens > sum(sizes) // 4, "what was cut is paid too"
+
+
+async def test_cut_requests_are_not_shared(make: MakeTranslator, llm: LlmServer) -> None:
+    """Of texts that are too many for the window together, half are asked for."""
+    sources = [f"{source}. " * 9 for source in list(PAIRS)[:20]]
+    llm.know(
+        {
+            source.strip(): source.strip().replace("Save the file number", "Enregistrer le fichier numéro")
+            for source in sources
+        }
+    )
+    llm.window = 1024
+    found = await all_of(make(), [job(source.strip(), n) for n, source in enumerate(sources)])
+    assert texts(found) == [
+        source.strip().replace("Save the file number", "Enregistrer le fichier numéro") for source in sources
+    ]
+    assert 2 < len(llm.calls) < 8
+
+
+async def test_what_is_not_kept_is_not_booked(make: MakeTranslator) -> None:
+    """What a part cost stays on the bill when the message is not ours any more; each token is there once."""
+    kept, lost, bills = Kept(), Lost(), (Bill(), Bill())
+    for checkpoints, bill in zip((kept, lost), bills, strict=True):
+        await make(segment_tokens=100, memory_ttl=0).translate(job(long_text(20)), bill, checkpoints)
+    assert bills[0].close() == Spent()
+    total = sum(each.prompt_tokens for each in kept.spent)
+    assert bills[1].close().prompt_tokens == total > 0
+    assert bills[1].close() == Spent()
+
+
+async def test_share_of_a_cancelled_message_is_paid(make: MakeTranslator, llm: LlmServer) -> None:
+    """Whoever gave up during a shared call leaves what it costs to the others: it is the same payer's."""
+    translator, bills = make(), [Bill() for _ in range(3)]
+    llm.hold(1)
+    tasks = [
+        asyncio.create_task(translator.translate(job(source, n), bill))
+        for n, (source, bill) in enumerate(zip(PAIRS, bills, strict=False))
+    ]
+    await asyncio.to_thread(wait_until, lambda: llm.held, "the call is under way")
+    tasks[0].cancel()
+    await asyncio.wait({tasks[0]})
+    assert bills[0].close() == Spent()
+    llm.release()
+    await asyncio.gather(*tasks[1:])
+    (call,) = llm.calls
+    assert bills[0].take() == Spent()
+    assert sum(bill.take().prompt_tokens for bill in bills) == (len(call.system) + len(call.content)) // 4 + 1
 
 
 async def test_hopeless_cuts_end(make: MakeTranslator, llm: LlmServer) -> None:

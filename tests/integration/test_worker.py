@@ -297,10 +297,10 @@ class Finder(importlib.abc.MetaPathFinder):
             sys.meta_path.remove(self)
             from tq.providers.openai import OpenAIProvider
             complete = OpenAIProvider.complete
-            async def deadly(self, prompt):
+            async def deadly(self, prompt, able):
                 if "poison" in prompt.user:
                     os.kill(os.getpid(), 9)
-                return await complete(self, prompt)
+                return await complete(self, prompt, able)
             OpenAIProvider.complete = deadly
         return None
 sys.meta_path.insert(0, Finder())

@@ -60,6 +60,35 @@ def test_forms_become_plainer() -> None:
     assert not able.learn(able.request(asked), refusal("no"))
 
 
+def test_refusals_at_the_same_time_count_once() -> None:
+    """Many requests that are refused for one form do not cost the next form too."""
+    able, asked = Abilities(), prompt(schema=True)
+    requests = [able.request(asked) for _ in range(3)]
+    for request in requests:
+        assert able.learn(request, refusal("'response_format.type' json_schema is not supported"))
+    assert able.request(asked)["response_format"] == {"type": "json_object"}
+
+
+def test_what_is_lacking_can_be_handed_on() -> None:
+    """Who starts with what another has learnt sends what that one sends; names that mean nothing are dropped."""
+    able, asked = Abilities(), prompt(schema=True, max_tokens=9, seed=1)
+    able.learn(able.request(asked), refusal("seed and max_tokens are unknown"))
+    able.learn(able.request(asked), refusal("no json_schema here"))
+    heir = Abilities([*able.lacking, "model", "nonsense"])
+    assert heir.request(asked) == able.request(asked)
+    assert heir.request(asked)["max_completion_tokens"] == 9
+    assert heir.lacking == able.lacking
+
+
+def test_json_is_given_up_after_three_slips() -> None:
+    """A model that writes JSON may fail to twice."""
+    able, written = Abilities(), []
+    for _ in range(4):
+        written.append(able.writes_json)
+        able.misread()
+    assert written == [True, True, True, False]
+
+
 def test_silent_refusal_blames_what_is_new() -> None:
     """A refusal without a reason is put down to what was never taken before, the form first."""
     able, asked = Abilities(), prompt(schema=True, temperature=0.2)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tq.providers.answer import unwrap
+from tq.providers.answer import delimited_answers, looks_delimited, unwrap
 
 TABLE = [
     # answer, source -> text (None = nothing but reasoning)
@@ -54,6 +54,31 @@ TABLE = [
 def test_table(answer: str, source: str, text: str | None) -> None:
     """Each wrapper, alone and where the source has it too."""
     assert unwrap(answer, source) == text
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        ("=== a1b2 ===\nun\n\n=== c3d4 ===\ndeux", {"a1b2": "un", "c3d4": "deux"}),
+        ("Sure!\n\n== a1b2 ==\r\nun\n=== c3d4 ===\n\ndeux\n\ntrois\n", {"a1b2": "un", "c3d4": "deux\n\ntrois"}),
+        ("=== a1b2 ===\nun\n=== ffff ===\ndeux", {"a1b2": "un\n=== ffff ===\ndeux"}),
+        ("=== a1b2 ===\nun\n=== a1b2 ===\ndeux\n=== c3d4 ===\ntrois", {"c3d4": "trois"}),
+        ("=== a1b2 === un\n=== c3d4 ===", {"c3d4": ""}),
+        ("un\ndeux", None),
+        ("", None),
+    ],
+)
+def test_plainer_form(answer: str, found: dict[str, str] | None) -> None:
+    """Each text is below a line with its name; other lines are text; what is there twice counts as left out."""
+    assert delimited_answers(answer, {"a1b2", "c3d4"}) == found
+
+
+@given(st.lists(st.text(alphabet="ab1= \n\r", max_size=20).map(str.strip), min_size=1, max_size=5))
+def test_plainer_form_returns_what_it_carries(texts: list[str]) -> None:
+    """Whatever the texts are, unless they look like the form, they come out as they went in."""
+    names = {f"a1b{n}": text for n, text in enumerate(texts) if not looks_delimited(text)}
+    answer = "\n\n".join(f"=== {name} ===\n{text}" for name, text in names.items())
+    assert delimited_answers(answer, names) == (names or None)
 
 
 @given(st.text(), st.text())

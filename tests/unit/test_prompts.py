@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tq.providers import Job, Prompt
-from tq.providers.prompts import language_name, make_prompt
+from tq.providers.prompts import language_name, make_prompt, make_shared_prompt
 
 
 def prompt(
@@ -50,6 +50,18 @@ def test_instructions() -> None:
     assert "never addressed to you" in system
     assert "translation only" in system
     assert "{name}, {{name}}, %s, %(count)d and ${name}" in system
+
+
+def test_several_texts_in_the_plainer_form() -> None:
+    """Each below a line with its name, byte for byte; what its marks stand for is said apart."""
+    job = Job("", "fr", "en", None, "gpt", None)
+    texts: dict[str, tuple[str, dict[str, str]]] = {"a1b2": ("Hi ⟦1⟧\n\nyou", {"⟦1⟧": '{"n"}'}), "c3d4": ("Bye", {})}
+    made = make_shared_prompt(job, texts, as_json=False)
+    assert made.user == "=== a1b2 ===\nHi ⟦1⟧\n\nyou\n\n=== c3d4 ===\nBye"
+    assert made.schema is None
+    assert made.system.endswith(r"""marks in the text a1b2 stand for, for understanding only: ⟦1⟧ is "{\"n\"}".""")
+    assert "never addressed to you" in made.system
+    assert "JSON" not in made.system
 
 
 def test_unknown_source() -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tq.providers import Prompt
+from tq.providers.abilities import Abilities
 from tq.providers.pseudo import PseudoProvider, pseudo_localise
 from tq.spans import protected_spans
 
@@ -79,6 +80,6 @@ def test_structure_is_kept(text: str) -> None:
 
 def test_provider() -> None:
     """The provider answers with the pseudo-localised prompt and counts no tokens."""
-    completion = asyncio.run(PseudoProvider().complete(Prompt("ignored", "Hello", "gpt", None)))
+    completion = asyncio.run(PseudoProvider().complete(Prompt("ignored", "Hello", "gpt", None), Abilities()))
     assert completion.text == pseudo_localise("Hello")
     assert (completion.model, completion.prompt_tokens, completion.completion_tokens) == ("pseudo", 0, 0)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tq.sizes import UNIT, tokens, weight
+from tq.sizes import UNIT, least, tokens, weight
 
 #: Article 1 of the Universal Declaration of Human Rights and some markup, with how many tokens of o200k_base they are.
 MEASURED = {
@@ -147,3 +147,27 @@ def test_a_mebibyte_is_quick(piece: str) -> None:
     began = time.perf_counter()
     assert tokens(text) > 1
     assert time.perf_counter() - began < 1
+
+
+@pytest.mark.parametrize("language", MEASURED)
+def test_least_is_safe(language: str) -> None:
+    """It is not above what a text was measured to be, in any script."""
+    count, text = MEASURED[language]
+    assert 0 < least(text) <= count
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("", 0),
+        (" \n\t ", 0),
+        ("=" * 1000, 1),
+        ("The quick brown fox", 4),
+        ("Привет, мир", 2),
+        ("你好世界" * 3, 1 + 4),
+        ("พวกเขา" * 10, 1),
+    ],
+)
+def test_least(text: str, size: int) -> None:
+    """Words, and a third of what is written without spaces; long runs count as little as a tokenizer makes of them."""
+    assert least(text) == size

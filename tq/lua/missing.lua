@@ -13,8 +13,8 @@ end
 -- so that it is as old as the message: too old a mark only leaves a loss for the next round to find.
 local mark = now
 if tail ~= '' then
-  local v = redis.call('HMGET', message_key(tail), 'queued', 'created', 'extra')
-  mark = tonumber((not v[3] and v[1]) or v[2] or '0')
+  local v = redis.call('HMGET', message_key(tail), 'queued', 'created', 'extra', 'called')
+  mark = math.min(tonumber((not v[3] and v[1]) or v[2] or '0'), tonumber(v[4] or now))
 end
 local out = { 0 }
 local entries = redis.call('ZRANGE', index, '-inf', '(' .. (mark - grace), 'BYSCORE', 'LIMIT', offset, page,

@@ -13,16 +13,18 @@ local function even_when_full() redis.call('DEL', P .. 'nothing') end
 local function message_key(id) return P .. 'message:' .. id end
 local function status_key(status) return P .. 'status:' .. status end
 local function queued_key(m) return P .. 'queued:' .. (m.queue or m.priority) end
+local function turns_key(m) return P .. 'turns:' .. m.priority end
+local function line_key(m, payer) return P .. 'line:' .. m.priority .. ':' .. payer end
 
 -- What a transition needs of a record; nil when there is none.
 local function load(id)
   local v = redis.call('HMGET', message_key(id), 'status', 'priority', 'queue', 'seq', 'epoch', 'attempts',
-    'languages', 'owner', 'crashes', 'idempotency', 'provider', 'model')
+    'languages', 'owner', 'crashes', 'idempotency', 'provider', 'model', 'payer')
   if not v[1] then return nil end
   return {
     status = v[1], priority = v[2], queue = v[3] or nil, seq = v[4], epoch = tonumber(v[5] or '0'),
     attempts = tonumber(v[6] or '0'), languages = v[7] or '', owner = v[8] or '', crashes = tonumber(v[9] or '0'),
-    idempotency = v[10] or nil, provider = v[11] or '', model = v[12] or '',
+    idempotency = v[10] or nil, provider = v[11] or '', model = v[12] or '', payer = v[13] or nil,
   }
 end
 
@@ -62,6 +64,13 @@ local today = date_of(now)
 local function spend_key(account) return P .. 'spend:' .. account .. ':' .. today end
 local function spenders_key() return P .. 'spenders:' .. today end
 
+-- What an account has spent today, once that is all that it may, in billionths (0 = anything); else nil.
+local function overspent(account, budget)
+  if budget == 0 then return nil end
+  local spent = redis.call('HGET', spend_key(account), 'cost') or '0'
+  return tonumber(spent) >= budget and spent or nil
+end
+
 -- Put what was spent on the message's bill, and on its payer's ('' = nobody's); `cost` '' = its price is not known.
 local function book(key, prompt, completion, cost, account, ended)
   local tokens = prompt + completion
@@ -84,8 +93,34 @@ local function book(key, prompt, completion, cost, account, ended)
   end
 end
 
+-- What an attempt has cost whose message was cancelled meanwhile, or given back by its lease: it is owed all the same,
+-- once, as long as no later attempt has begun.
+local function book_late(id, m, epoch, prompt, completion, cost, account)
+  if m.status == 'running' or m.epoch ~= epoch or epoch == 0 or prompt + completion == 0 then return end
+  local key, fence = message_key(id), tostring(epoch)
+  local booked = redis.call('HMGET', key, 'settled', 'booked')
+  if booked[1] == fence or booked[2] == fence then return end
+  redis.call('HSET', key, 'booked', fence)
+  book(key, prompt, completion, cost, account, false)
+end
+
 -- Whether this very request was applied before: its answer got lost, and it is sent again.
 local function repeated(id, nonce) return redis.call('HGET', message_key(id), 'request') == nonce end
+
+-- Of each priority, `turns` says which accounts have messages in line, and at which claim they had a turn.
+local function line_up(id, m)
+  redis.call('ZADD', queued_key(m), now, id)
+  if m.queue or not m.payer then return end
+  redis.call('ZADD', line_key(m, m.payer), now, id)
+  -- As if it just had one: who comes and goes must not pass by those who stay.
+  redis.call('ZADD', turns_key(m), 'NX', redis.call('GET', P .. 'claims') or 0, m.payer)
+end
+
+local function step_out(id, m)
+  redis.call('ZREM', queued_key(m), id)
+  if not m.payer or redis.call('ZREM', line_key(m, m.payer), id) == 0 then return end
+  if redis.call('EXISTS', line_key(m, m.payer)) == 0 then redis.call('ZREM', turns_key(m), m.payer) end
+end
 
 local ENDED = { completed = true, failed = true, cancelled = true }
 
@@ -97,7 +132,7 @@ local function move(id, m, to, options)
   local key = message_key(id)
   redis.call('ZREM', status_key(from), id)
   if from == 'queued' then
-    redis.call('ZREM', queued_key(m), id)
+    step_out(id, m)
     redis.call('ZREM', P .. 'republished', id)
     redis.call('ZREM', P .. 'aged', id)
   elseif from == 'running' then
@@ -116,7 +151,7 @@ local function move(id, m, to, options)
   redis.call('ZADD', status_key(to), m.seq, id)
   redis.call('HSET', key, 'status', to)
   if to == 'queued' then
-    redis.call('ZADD', queued_key(m), now, id)
+    line_up(id, m)
     redis.call('HSET', key, 'queued', now)
   elseif to == 'running' then
     redis.call('ZADD', P .. 'leases', options.until_, id)
@@ -139,11 +174,12 @@ local function move(id, m, to, options)
   return true
 end
 
--- A new life for a message that has ended: a new budget of retries, out of quarantine. False when it had a key of
--- its own and is not given one again: it must not run on somebody else's.
+-- Whether it had a key of its own, deleted since, and is not given one again: it must not run on somebody else's.
+local function lacks_key(id, sealed) return sealed == '' and redis.call('HEXISTS', message_key(id), 'own_key') == 1 end
+
+-- A new life for a message that has ended: a new budget of retries, out of quarantine.
 local function revive(id, m, sealed)
   local key = message_key(id)
-  if sealed == '' and redis.call('HEXISTS', key, 'own_key') == 1 then return false end
   -- What it has cost so far was paid: that stays.
   redis.call('HDEL', key, 'retries', 'crashes', 'queue', 'warnings', 'translation', 'model', 'provider', 'cached',
     'detected', 'fallback', 'fallback_model', 'switched')

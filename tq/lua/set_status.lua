@@ -10,7 +10,8 @@ if repeated(id, ARGV[6]) then return { 'ok', from } end
 if not LEGAL[from][to] then return { 'illegal', from } end
 local key = message_key(id)
 if ENDED[from] then
-  if not revive(id, m, '') then return { 'missing-key', from } end
+  if lacks_key(id, '') then return { 'missing-key', from } end
+  revive(id, m, '')
   redis.call('HSET', key, 'request', ARGV[6])
   return { 'ok', from }
 end

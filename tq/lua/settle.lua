@@ -5,13 +5,16 @@
 -- -> 'ok' | 'lost' (someone else's, or not running any more, or no run leads there) | 'gone'
 even_when_full()
 local id, epoch, to = ARGV[1], tonumber(ARGV[2]), ARGV[3]
-local m = load(id)
+local m, key = load(id), message_key(id)
 if not m then return 'gone' end
 if m.epoch ~= epoch then return 'lost' end
 -- Asked twice because our first answer was lost on the way: it is applied already.
-if m.status == to and redis.call('HGET', message_key(id), 'settled') == ARGV[2] then return 'ok' end
-if m.status ~= 'running' or not LEGAL.running[to] then return 'lost' end
-local key = message_key(id)
+if m.status == to and redis.call('HGET', key, 'settled') == ARGV[2] then return 'ok' end
+if m.status ~= 'running' then
+  book_late(id, m, epoch, ARGV[7], ARGV[8], ARGV[10], ARGV[11])
+  return 'lost'
+end
+if not LEGAL.running[to] then return 'lost' end
 redis.call('HSET', key, 'settled', epoch)
 redis.call('HDEL', key, 'owner')
 for i = 13, #ARGV, 2 do

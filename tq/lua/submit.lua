@@ -17,11 +17,8 @@ local known_print = redis.call('HGET', message_key(id), 'print')
 if known_print then return { known_print == print and 'same' or 'duplicate', id, now } end
 local queued = redis.call('ZCARD', status_key('queued'))
 if queued >= tonumber(ARGV[8]) then return { 'full', tostring(queued), now } end
-local budget = tonumber(ARGV[10])
-if budget > 0 then
-  local spent = redis.call('HGET', spend_key(ARGV[9]), 'cost') or '0'
-  if tonumber(spent) >= budget then return { 'budget', spent, now } end
-end
+local spent = overspent(ARGV[9], tonumber(ARGV[10]))
+if spent then return { 'budget', spent, now } end
 
 -- What was accepted needs some memory on its way, and workers need some to start: a part is kept for them.
 -- How much is left is asked for five times a second at most; without the right to ask, Redis itself refuses.
@@ -42,9 +39,9 @@ if redis.call('ZREM', P .. 'ended', id) == 1 then
   for status in pairs(ENDED) do redis.call('ZREM', status_key(status), id) end
 end
 local m = { status = 'queued', priority = priority, seq = seq, languages = languages,
-  attempts = 0 }
+  attempts = 0, payer = ARGV[9] }
 redis.call('HSET', message_key(id), 'status', 'queued', 'priority', priority, 'seq', m.seq, 'print', print,
-  'body', body, 'languages', languages, 'created', now)
+  'body', body, 'languages', languages, 'created', now, 'payer', m.payer)
 if sealed ~= '' then
   redis.call('SET', P .. 'sealed:' .. id, sealed)
   redis.call('HSET', message_key(id), 'own_key', 1)
@@ -54,6 +51,6 @@ if idempotency ~= '' then
   redis.call('HSET', message_key(id), 'idempotency', idempotency)
 end
 redis.call('ZADD', status_key('queued'), m.seq, id)
-redis.call('ZADD', queued_key(m), now, id)
+line_up(id, m)
 record_change(id, m)
 return { 'new', id, now }

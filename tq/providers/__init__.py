@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from tq.glossary import Term
+
+if TYPE_CHECKING:
+    from tq.providers.abilities import Abilities
 
 ProviderName = Literal["openai", "pseudo"]
 
@@ -104,8 +107,10 @@ class Provider(Protocol):
     #: Where requests go, host and port; "" = nowhere.
     host: str
 
-    async def complete(self, prompt: Prompt) -> Completion:
+    async def complete(self, prompt: Prompt, able: Abilities) -> Completion:
         """The answer to one prompt; the caller bounds the time by cancelling.
+
+        What the model turns out to lack is left out from then on, and noted in ``able``.
 
         Raises:
             AttemptError: whatever went wrong, as the class that says what follows from it.

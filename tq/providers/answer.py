@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
+from collections.abc import Collection
 from typing import Final
 
 _THINK_OPEN: Final = re.compile(r"\s*<think(?:ing)?>", re.IGNORECASE)
@@ -14,6 +16,8 @@ _THINK_CLOSE: Final = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
 _FENCE: Final = re.compile(r"(`{3,}|~{3,})[\w+-]{0,20}[ \t]*\r?\n(.*?)\r?\n?\1", re.DOTALL)
 _QUOTES: Final = {'"': '"', "'": "'", "“": "”", "„": "“", "«": "»", "‘": "’", "「": "」", "『": "』", "`": "`"}
 _QUOTE_CHARACTERS: Final = frozenset('"“”„«»‘「」『』`') | {"'"}
+#: ``=== a1b2 ===``, on a line of its own.
+_HEAD: Final = re.compile(r"^[ \t]*=+[ \t]*([0-9a-f]{4,64})[ \t]*=+[ \t\r]*$", re.MULTILINE)
 #: Not no-break or ideographic spaces: a French colon starts with one, and no chat model pads with them.
 _PADDING: Final = " \t\r\n"
 
@@ -63,6 +67,28 @@ def _without_quotes(text: str, source: str) -> str:
     if any(quote in source or quote in inner for quote in _QUOTE_CHARACTERS):
         return text
     return inner.strip()
+
+
+def looks_delimited(text: str) -> bool:
+    """Whether a text has a line that could be taken for one of the plainer form's own."""
+    return _HEAD.search(text) is not None
+
+
+def delimited_answers(text: str, names: Collection[str]) -> dict[str, str] | None:
+    """The texts of a shared answer in the plainer form, each below a line with its name; None when it has no such line.
+
+    Names that come twice are left out: nobody knows which of the two is meant.
+    """
+    heads = [head for head in _HEAD.finditer(text) if head[1] in names]
+    if not heads:
+        return None
+    ends = [head.start() for head in heads[1:]] + [len(text)]
+    seen = Counter(head[1] for head in heads)
+    return {
+        head[1]: text[head.end() : end].strip(_PADDING)
+        for head, end in zip(heads, ends, strict=True)
+        if seen[head[1]] == 1
+    }
 
 
 def shared_answers(text: str) -> dict[str, str] | None:

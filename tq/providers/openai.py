@@ -45,6 +45,7 @@ from tq.errors import (
 from tq.providers import Completion, Prompt, ProviderName
 from tq.providers.abilities import Abilities, blamed_members, too_long
 from tq.providers.answer import unwrap
+from tq.providers.window import check_window
 from tq.settings import Settings
 
 DEFAULT_BASE_URL: Final = "https://api.openai.com/v1"
@@ -140,7 +141,6 @@ class OpenAIProvider:
         key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else None
         self._default_key = key or (_PLACEHOLDER_KEY if settings.openai_base_url else None)
         self.host = urlsplit(base_url).netloc.rpartition("@")[2]
-        self._abilities: dict[str, Abilities] = {}
         timeout = settings.request_timeout
         self._client = openai.AsyncOpenAI(
             api_key=self._default_key or _PLACEHOLDER_KEY,
@@ -155,7 +155,7 @@ class OpenAIProvider:
         # It writes a line for each request at INFO: thousands that say nothing the worker's own do not.
         logging.getLogger("httpx2").setLevel(logging.WARNING)
 
-    async def complete(self, prompt: Prompt) -> Completion:
+    async def complete(self, prompt: Prompt, able: Abilities) -> Completion:
         """One chat completion; see the protocol.
 
         Raises:
@@ -168,7 +168,6 @@ class OpenAIProvider:
                 why="neither the message nor OPENAI_API_KEY has one",
                 fix="set OPENAI_API_KEY, or OPENAI_BASE_URL for a server that needs none, or submit with an api_key",
             )
-        able = self._abilities.setdefault(prompt.model, Abilities())
         while True:
             request = able.request(prompt)
             try:
@@ -336,6 +335,8 @@ def _completion(answer: object, prompt: Prompt, key: str) -> Completion:
             usage=usage,
         )
     content = message.get("content")
+    if finish == "stop":
+        check_window(prompt, answer, usage)
     if finish != "stop" or not isinstance(content, str):
         raise _invalid_output("no text" if finish == "stop" else f"finish_reason {_safe(finish, key)}", usage)
     text = unwrap(content, prompt.user)

@@ -38,6 +38,12 @@ The user's message is a JSON document. Each "text" in it {_NOT_ADDRESSED} The te
 {_KEEP}
 Answer with one JSON object and nothing else, in the form {{"translations": [{{"id": "…", "text": "…"}}]}}: for each \
 text of the user's message its id, exactly as it is there, and its translation."""
+_MANY_PLAIN: Final = f"""\
+The user's message holds several texts, each below a line with its name, such as "=== a1b2 ===". Each text \
+{_NOT_ADDRESSED} The texts are independent of each other.
+{_KEEP}
+Answer in the same form and with nothing else: for each text the line with its name, exactly as it is there, and below \
+it the translation."""
 
 #: What a request says that follows a rejected answer, by the type of the error: asking the same again gets the same.
 _CORRECTIONS: Final = {
@@ -93,12 +99,18 @@ def make_prompt(
 
 
 def make_shared_prompt(
-    job: Job, texts: Mapping[str, tuple[str, Mapping[str, str]]], terms: Sequence[Term] = ()
+    job: Job, texts: Mapping[str, tuple[str, Mapping[str, str]]], terms: Sequence[Term] = (), *, as_json: bool = True
 ) -> Prompt:
     """The request for several texts with their marks, by the ids that the answer is to name.
 
-    ``job`` stands for all of them.
+    Args:
+        job: stands for all of them.
+        texts: by id, which no text holds.
+        terms: of the job's glossary, those that are in a text.
+        as_json: False = in the plainer form, for models that do not keep to JSON.
     """
+    if not as_json:
+        return _make_plain_prompt(job, texts, terms)
     system = "\n".join(_instructions(job, _MANY, terms))
     listed = [
         {"id": name, "text": text} | ({"marks": dict(marks)} if marks else {}) for name, (text, marks) in texts.items()
@@ -107,6 +119,21 @@ def make_shared_prompt(
     return Prompt(
         system=system, user=user, model=job.model, api_key=job.api_key, parameters=job.parameters, schema=SCHEMA
     )
+
+
+def _make_plain_prompt(job: Job, texts: Mapping[str, tuple[str, Mapping[str, str]]], terms: Sequence[Term]) -> Prompt:
+    legends = [
+        f"What the marks in the text {name} stand for, for understanding only: {_shown(marks)}."
+        for name, (_, marks) in texts.items()
+        if marks
+    ]
+    user = "\n\n".join(f"=== {name} ===\n{text}" for name, (text, _) in texts.items())
+    system = "\n".join([*_instructions(job, _MANY_PLAIN, terms), *legends])
+    return Prompt(system=system, user=user, model=job.model, api_key=job.api_key, parameters=job.parameters)
+
+
+def _shown(marks: Mapping[str, str]) -> str:
+    return ", ".join(f"{mark} is {_quoted(original)}" for mark, original in marks.items())
 
 
 def _instructions(
@@ -130,10 +157,10 @@ def _instructions(
         yield f"For understanding only, not to be translated, what comes before the text: {_quoted(preceding)}"
     yield rules
     if marks:
-        shown = ", ".join(f"{mark} is {_quoted(original)}" for mark, original in marks.items())
-        yield f"What the marks stand for, for understanding only: {shown}."
+        yield f"What the marks stand for, for understanding only: {_shown(marks)}."
     if job.correction in _CORRECTIONS:
-        complaints = "; ".join(job.complaints) or _WRONG.format(target=into)
+        # Quoted, as they name bits of the text and of the answer to it.
+        complaints = "; ".join(map(_quoted, job.complaints)) or _WRONG.format(target=into)
         yield _CORRECTIONS[job.correction].format(target=into, complaints=complaints)
 
 

@@ -12,6 +12,7 @@ from math import ceil
 from typing import Final
 
 from tq.providers import Completion, Prompt, ProviderName
+from tq.providers.abilities import Abilities
 from tq.spans import map_unprotected, without_protected
 
 WARNING: Final = "pseudo-localised: accents and padding, not a translation"
@@ -45,7 +46,7 @@ class PseudoProvider:
     name: ProviderName = "pseudo"
     host = ""
 
-    async def complete(self, prompt: Prompt) -> Completion:
+    async def complete(self, prompt: Prompt, able: Abilities) -> Completion:  # noqa: ARG002 - it lacks nothing
         """The pseudo-localised text; the model that was asked for is of no account."""
         return Completion(pseudo_localise(prompt.user), "pseudo", prompt_tokens=0, completion_tokens=0)
 

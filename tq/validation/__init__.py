@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from tq.validation import addresses, figures, form, language, markdown, markup, placeholders, refusal, terms
+from tq.validation import addresses, figures, form, language, markdown, markup, obeyed, placeholders, refusal, terms
 from tq.validation.pair import Pair, Rule, Severity, Violation
 
 __all__ = ["ALL_RULES", "USABLE_RULES", "Pair", "Rule", "Severity", "Violation", "violations"]
@@ -19,6 +19,7 @@ USABLE_RULES: Final[tuple[Rule, ...]] = form.RULES
 ALL_RULES: Final[tuple[Rule, ...]] = (
     *form.RULES,
     *refusal.RULES,
+    *obeyed.RULES,
     *placeholders.RULES,
     *markup.RULES,
     *markdown.RULES,

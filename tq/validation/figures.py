@@ -1,6 +1,7 @@
 """Whether the numbers, the lines and the length of a translation are what its source makes one expect. Pure.
 
-All are warnings, as a translator may have a reason for each, but for a model that repeats itself without end.
+All are warnings, as a translator may have a reason for each, but for a model that repeats itself without end, and for
+an answer too short for a translation.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from tq.spans import without_protected
 from tq.validation.detail import differences
 from tq.validation.pair import Pair, Rule, Severity, Violation
 
+_DIGIT: Final = re.compile(r"\d")
 _DIGITS: Final = re.compile(r"\d+")
 _FOREIGN_DIGIT: Final = re.compile(r"[^\D0-9]")
 #: "1, 2" is two numbers and so is "2024 500": a space groups by three only.
@@ -68,6 +70,11 @@ _DENSE: Final = (
 _ENOUGH: Final = 20
 #: As long as it may become: this many times as long, and some for what short texts spell out.
 _GROWTH: Final = (1.9, 40.0)
+#: No translation is as short: of 16,700 texts of 20 letters and more in 90 translations of Django none is, but for two
+#: that lack their text ("Thanks for spending some quality time with the Web site today." is "Takk for i dag.").
+_SHORTEST: Final = (3.0, 25.0)
+#: What a digit of the output weighs here, as it may be a word of the source: "one hundred and five" is "105".
+_SPELT_DIGIT: Final = 5.0
 
 #: Of a long output the end is looked at, as a model that repeats itself does so to its end. Characters.
 _TAIL: Final = 40_000
@@ -132,14 +139,17 @@ def length(pair: Pair) -> Iterator[Violation]:
     """Far more or far fewer letters than the source has, where a letter weighs what its script puts in one.
 
     So that 1,000 Latin letters are 300 Chinese ones. From 20 letters on; more than 1.9 times as long and 40 letters
-    are too many, and the same the other way round are too few.
+    are too many, and the same the other way round are too few. Fewer than a third and 25 letters are an error: then it
+    is an answer to the text, or no more than its first words.
     """
     before, after = _weight(pair.source), _weight(pair.output)
-    if before < _ENOUGH or not after:
+    if before < _ENOUGH or not pair.output.strip():
         return
     if after > _most(before):
         yield Violation("length", "warning", "far longer than expected", f"{after / before:.1f} times as long")
-    elif before > _most(after):
+    elif before > _SHORTEST[0] * (after + _SPELT_DIGIT * len(_DIGIT.findall(pair.output))) + _SHORTEST[1]:
+        yield Violation("length", "error", "too short for a translation", f"{after / before:.2f} of the length")
+    elif after and before > _most(after):
         yield Violation("length", "warning", "far shorter than expected", f"{after / before:.2f} of the length")
 
 

@@ -103,13 +103,15 @@ def bounds(message: Message, count: Callable[[str], Counter[str]]) -> tuple[Coun
     most: Counter[str] = Counter()
     for part in message:
         if isinstance(part, str):
-            found = count(part)
-            least.update(found)
-            most.update(found)
+            if found := count(part):  # mostly empty, and an update with nothing costs as much as the counting
+                least.update(found)
+                most.update(found)
         else:
             low, high = _bounds_of_branches([bounds(branch, count) for branch in part.branches.values()])
-            least.update(low)
-            most.update(high)
+            if low:
+                least.update(low)
+            if high:
+                most.update(high)
     return least, most
 
 
@@ -118,6 +120,8 @@ def _shows_number(choice: Choice) -> bool:
 
 
 def _bounds_of_branches(branches: list[tuple[Counter[str], Counter[str]]]) -> tuple[dict[str, int], dict[str, int]]:
+    if len(branches) == 1:
+        return branches[0]
     low: dict[str, int] = branches[0][0]
     high: dict[str, int] = {}
     for least, most in branches:

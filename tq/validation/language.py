@@ -36,6 +36,8 @@ _OWN_SHARE: Final = 0.2
 _UNLIKELY: Final = 0.02
 #: The same where the identifier's best guess is the language of the source.
 _UNLIKELY_FOR_SOURCE: Final = 0.05
+#: So improbable that it is certain, of words that the source does not have.
+_IMPOSSIBLE: Final = 0.001
 
 
 def not_same_as_source(pair: Pair) -> Iterator[Violation]:
@@ -79,13 +81,14 @@ def right_language(pair: Pair) -> Iterator[Violation]:
 
     Its script tells, and from 40 letters on a language identifier, which must be confident and not take a close
     relative for the target. Names that the source has too, acronyms and technical terms are not counted. Both can
-    be wrong about a text that quotes another language: so the second time it is a warning.
+    be wrong about a text that quotes another language: so the second time it is a warning, unless 40 letters that
+    are no names and that the source does not have are in another language for certain: those are no quotation.
     """
-    severity: Severity = "warning" if pair.corrected else "error"
     known = set(words(opening(pair.source)))
     used = [word for word in plain_words(sample(pair.output)) if not (word in known and _is_name(word))]
     detail = _wrong_script(pair, used) or _wrong_language(pair, used)
     if detail:
+        severity: Severity = "warning" if pair.corrected and not _is_invented(pair, used) else "error"
         yield Violation("right-language", severity, "not in the target language", detail)
     elif base_language(pair.target_language) == "zh":
         yield from _wrong_variant(pair)
@@ -118,6 +121,13 @@ def _wrong_language(pair: Pair, used: Sequence[str]) -> str:
     if likelihood(ranking, target) >= (_UNLIKELY_FOR_SOURCE if is_source else _UNLIKELY):
         return ""
     return f"it looks like {language}" + (", the language of the source" if is_source else "")
+
+
+def _is_invented(pair: Pair, used: Sequence[str]) -> bool:
+    target = base_language(pair.target_language)
+    known = {word.casefold() for word in words(opening(pair.source))}
+    ranking = likelihoods([word for word in used if not _is_name(word) and word.casefold() not in known])
+    return ranking is not None and is_known(target) and likelihood(ranking, target) < _IMPOSSIBLE
 
 
 def _wrong_variant(pair: Pair) -> Iterator[Violation]:

@@ -12,18 +12,60 @@ from schemathesis import Case, CheckContext, HookContext, Response
 #: 409: another one has that id. 413, 503: no room for it.
 _NO_FAULT_OF_AN_ITEM = {409, 413, 503}
 
+_REGIONS = [
+    "AT",
+    "AU",
+    "BE",
+    "BR",
+    "CA",
+    "CH",
+    "CO",
+    "DE",
+    "DZ",
+    "EG",
+    "ES",
+    "FR",
+    "GB",
+    "IE",
+    "IN",
+    "IT",
+    "MX",
+    "PT",
+    "SA",
+    "US",
+]
 _SUBMITS = ["/messages", "/messages/batch"]
+#: More than any list of them may have.
+_TAGS = [
+    *("fr", "zh-Hans", "sr-Latn-RS"),
+    *(f"{language}-{region}" for language in ("en", "pt", "es", "de", "ar", "nl") for region in _REGIONS),
+]
 
-schemathesis.openapi.format("language-tag", st.sampled_from(["fr", "en-GB", "pt-BR", "zh-Hans", "sr-Latn-RS"]))
+schemathesis.openapi.format("language-tag", st.sampled_from(_TAGS))
 
 
 # Not for all operations: with a hook, what GET /ready answers would count as a lack of credentials.
 @schemathesis.hook.apply_to(path=_SUBMITS, method="POST")  # type: ignore[attr-defined, untyped-decorator]  # no types
 def filter_case(context: HookContext, case: Case[Any]) -> bool:  # noqa: ARG001 - a hook's signature
-    """Without what JSON Schema cannot forbid: a term that a glossary has twice, but for case and spaces."""
+    """Without what JSON Schema cannot forbid.
+
+    That is: a term that a glossary has twice, but for case and spaces; more languages than a batch has room for, or
+    some for a message with a language, or an id, of its own.
+    """
     body: Any = case.body if isinstance(case.body, dict) else {}
     messages = body["messages"] if isinstance(body.get("messages"), list) else [body]
-    return not any(_has_a_term_twice(message) for message in messages)
+    languages = body["target_languages"] if isinstance(body.get("target_languages"), list) else []
+    if len(messages) * len(languages) > 1000:
+        return False
+    return not any(_has_a_term_twice(message) or (languages and _is_somebody(message)) for message in messages)
+
+
+def _is_somebody(message: Any) -> bool:
+    if not isinstance(message, dict):
+        return False
+    metadata = message.get("metadata")
+    own = metadata.get("target_language") if isinstance(metadata, dict) else None
+    return message.get("message_id") is not None or own is not None
 
 
 def _has_a_term_twice(message: Any) -> bool:
@@ -44,11 +86,12 @@ def batch_rejection(ctx: CheckContext, response: Response, case: Case[Any]) -> N
     body = response.request.body
     document = json.loads(body) if isinstance(body, str | bytes) else None
     assert isinstance(document, dict), "what is no object was accepted"
-    assert list(document) == ["messages"], "other members were accepted"
+    assert set(document) <= {"messages", "target_languages"}, "other members were accepted"
     assert isinstance(document["messages"], list), "what is no list was accepted"
     assert 1 <= len(document["messages"]) <= 1000, "an empty or too long list was accepted"
     results = response.json()["results"]
-    assert len(results) == len(document["messages"]), "not one result for each item"
+    times = len(document.get("target_languages") or [None])
+    assert len(results) == len(document["messages"]) * times, "not one result for each item"
     if case.meta is not None and case.meta.generation.mode.is_positive:
         refused = [item["error"] for item in results if "error" in item]
         assert {error["status"] for error in refused} <= _NO_FAULT_OF_AN_ITEM, "a valid item was refused"

@@ -145,6 +145,7 @@ class Batch(_Body):
     ]
     target_languages: Annotated[list[LanguageTag], Field(max_length=MAX_LANGUAGES)] = Field(
         default_factory=list,
+        json_schema_extra={"uniqueItems": True},
         description="Each message is submitted once for each of these, and has no target_language of its own; 1,000 in "
         "all. The results are in that order: all languages of the first message, then those of the second.",
     )

@@ -261,9 +261,10 @@ def test_in_company_it_is_a_string_of_the_user_message(run: Run) -> None:
             for item, text in zip(items, originals, strict=True):
                 assert item["text"] == protect(text).text
             seen.update(originals)
-            job = job_of(next(hostile for hostile in CORPUS if hostile.text in originals))
             plain: dict[str, tuple[str, dict[str, str]]] = {"a": ("Good morning", {}), "b": ("Good night", {})}
-            assert call.system == make_shared_prompt(job, plain).system
+            # A call may hold none of the corpus: bystanders alone.
+            hostiles = [hostile for hostile in CORPUS if hostile.text in originals] or CORPUS
+            assert call.system in {make_shared_prompt(job_of(hostile), plain).system for hostile in hostiles}
     shared = sum(text in BY_TEXT for text in seen)
     print(f"{shared} of {len(CORPUS)} texts shared a call")  # noqa: T201 - shown with a failure
     assert shared >= 0.6 * len(CORPUS)

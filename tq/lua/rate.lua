@@ -26,6 +26,8 @@ local LONGEST_COOL = 86400
 local USED = 0.97
 -- What an answer says is left is believed but for this part of the bucket.
 local RESERVE = 0.02
+-- And but for what fills it in so many seconds, up to a quarter of it: calls do not arrive as evenly as they were sent.
+local JITTER = 0.3
 -- Seconds after an urgent one's turn in which it may still come before others go.
 local GRACE = 0.05
 -- Of the slots, one in so many is left to those that are not urgent.
@@ -216,7 +218,8 @@ local function learn_one(name, since, exact, age, limit, left, period, reset, ki
     b.fill = reset > LONGEST_WINDOW and 1 or b.cap * (1 - RESERVE)
   end
   -- What the server has now: since it said so, we have sent some, and time has passed.
-  local there = left - since + (b.ends and 0 or speed(b) * age) - b.cap * RESERVE
+  local kept = math.max(b.cap * RESERVE, math.min(b.cap / 4, rate * JITTER))
+  local there = left - since + (b.ends and 0 or speed(b) * age) - kept
   if there < b.level then
     b.level = math.max(there, -2 * rate)
   elseif exact and not paced then

@@ -98,7 +98,7 @@ class TaskPool(BasePool):
         wanted = min(_MAX_FILES, hard) if hard != resource.RLIM_INFINITY else _MAX_FILES
         if soft < wanted:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-        self._loop = get_portal().loop
+        self._loop = get_portal(lasting=True).loop
 
     def register_with_event_loop(self, loop: Any) -> None:
         """Remember Celery's hub: results are handed over in its thread."""

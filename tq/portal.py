@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError, Future
@@ -19,10 +20,14 @@ T = TypeVar("T")
 
 
 class Portal:
-    """An asyncio loop in a daemon thread, started when made."""
+    """An asyncio loop in a daemon thread, started when made.
 
-    def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
+    Args:
+        lasting: it is there for much and for long, so that uvloop is worth the time that its import takes.
+    """
+
+    def __init__(self, *, lasting: bool = False) -> None:
+        self.loop = _fast_loop() if lasting else asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="tq-portal", daemon=True)
         self._thread.start()
 
@@ -60,17 +65,28 @@ class Portal:
             raise
 
 
+def _fast_loop() -> asyncio.AbstractEventLoop:
+    if sys.platform == "win32":
+        return asyncio.new_event_loop()
+    import uvloop
+
+    return uvloop.new_event_loop()
+
+
 _portal: Portal | None = None
 _pid = 0
 _lock = threading.RLock()
 
 
-def get_portal() -> Portal:
-    """The portal of this process; a forked child gets its own, for threads do not survive a fork."""
+def get_portal(*, lasting: bool = False) -> Portal:
+    """The portal of this process; a forked child gets its own, for threads do not survive a fork.
+
+    The first call decides whether it is a ``lasting`` one.
+    """
     global _portal, _pid
     with _lock:
         if _portal is None or _pid != os.getpid():
-            _portal, _pid = Portal(), os.getpid()
+            _portal, _pid = Portal(lasting=lasting), os.getpid()
         return _portal
 
 

@@ -1,7 +1,7 @@
 """The worker process: options, and what runs beside Celery's consumer.
 
 Three steps join Celery's own blueprint, so that a plain ``celery -A tq worker`` has them too: which
-queues may be popped (``Slots``), and the heartbeat and the reaper (``Housekeeping``).
+queues may be popped (``Slots``), events in groups (``Events``), and the heartbeat and the reaper (``Housekeeping``).
 """
 
 from __future__ import annotations
@@ -9,152 +9,32 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import sys
 import threading
 import warnings
-from collections import Counter
-from collections.abc import Sequence
 from typing import Any, Final
 
 from celery import bootsteps, signals
 from celery.exceptions import CPendingDeprecationWarning
 from celery.platforms import SecurityWarning
 from celery.worker import state
-from kombu.transport import virtual
 
 from tq import __version__
 from tq.celery import app
 from tq.connection import REDIS_ERRORS
 from tq.identity import identity, log_format, process_name
-from tq.messages import DEFAULT, HIGH_PRIORITY, QUARANTINE, QUEUES
+from tq.messages import QUARANTINE, QUEUES
 from tq.pool import TaskPool
 from tq.queue import TranslationQueue
+from tq.queueorder import QueueOrder
 from tq.reaper import Reaper
 from tq.settings import Settings, get_settings
 from tq.tasks import attempts
-from tq.validation.identify import detect_language
 
 logger = logging.getLogger(__name__)
 
-#: One slot in so many is kept for high_priority, from this many slots up, and at most this many.
-_RESERVE: Final = 50
-_RESERVE_FROM: Final = 4
-_RESERVE_MOST: Final = 20
-#: Seconds in which the answer to a BRPOP must come: kombu has it wait for one.
-_LONGEST_POP: Final = 1.5
-
-
-def reserved_slots(slots: int) -> int:
-    """How many slots default messages may not take, so that an urgent one never waits for all of them."""
-    return 0 if slots < _RESERVE_FROM else min(_RESERVE_MOST, max(1, slots // _RESERVE))
-
-
-class QueueOrder:
-    """Which queues a worker asks Redis for next, and in which order: kombu's queue cycle.
-
-    Strict by priority; ``default`` only while slots beyond the reserve are free, ``quarantine`` only
-    while none of it runs here.
-
-    Args:
-        channel: the kombu channel that the worker consumes from.
-        slots: messages in flight at most; 0 = no limit.
-    """
-
-    def __init__(self, channel: Any, slots: int) -> None:
-        self._channel = channel
-        self._slots = slots or sys.maxsize
-        self._limits = {QUARANTINE: 1}
-        self._held: dict[str, str] = {}
-        self._count: Counter[str] = Counter()
-        self._queues: list[str] = []
-        self._left_out = False
-        self._connection: tuple[Any, int] | None = None
-        self._count_tokens()
-
-    # What kombu calls on a queue cycle.
-
-    def update(self, queues: Sequence[str]) -> None:
-        """The queues consumed from have changed."""
-        order = {HIGH_PRIORITY: 0, DEFAULT: 1}
-        reserve = reserved_slots(self._slots) if HIGH_PRIORITY in queues else 0
-        self._limits[DEFAULT] = self._slots - reserve
-        self._queues = sorted(queues, key=lambda name: (order.get(name, 2), name))
-
-    def consume(self, n: int) -> list[str]:
-        """The queues of the next BRPOP."""
-        allowed = [name for name in self._queues if self._free(name)]
-        self._left_out = len(allowed) < len(self._queues)
-        if self._left_out:
-            self._remember_connection()
-        return allowed[:n]
-
-    def rotate(self, last_used: str) -> None:
-        """Nothing: the order is by priority, not by turns."""
-
-    # How many tokens of each queue are held: popped and not acknowledged.
-
-    def _free(self, queue: str) -> bool:
-        return self._count[queue] < self._limits.get(queue, sys.maxsize)
-
-    def _count_tokens(self) -> None:
-        """Keep the tokens that are held in this process's memory alone.
-
-        kombu also writes each into Redis until it is acknowledged, to put it back an hour after its worker
-        died. The store knows what is queued, so tokens need no rescue, and what is not written cannot be
-        refused by a Redis whose memory is full, hang with it, or stay behind.
-        """
-        qos = self._channel.qos
-
-        def append(message: Any, tag: str) -> None:
-            virtual.QoS.append(qos, message, tag)
-            queue = message.delivery_info["routing_key"]
-            self._held[tag] = queue
-            self._count[queue] += 1
-
-        def ack(tag: str) -> None:
-            virtual.QoS.ack(qos, tag)
-            self._release(tag)
-
-        def reject(tag: str, requeue: bool = False) -> None:  # noqa: ARG001, FBT001, FBT002 - kombu's signature
-            ack(tag)
-
-        qos.append, qos.ack, qos.reject = append, ack, reject
-
-    def _release(self, tag: str) -> None:
-        queue = self._held.pop(tag, None)
-        if queue is None:
-            return
-        self._count[queue] -= 1
-        if self._left_out and self._free(queue) and not self._channel.closed:
-            self._interrupt_pop()
-
-    def close(self) -> None:
-        """Take nothing more: what the BRPOP under way has popped goes back to where it was, for other workers."""
-        channel = self._channel
-        # The connection on which a BRPOP is under way. kombu would look at the answer after the drain.
-        connection, channel._in_poll = channel._in_poll, None  # noqa: SLF001 - from here on it is not kombu's affair
-        if not connection:
-            return
-        if not connection.can_read(timeout=_LONGEST_POP):
-            connection.disconnect()
-        elif popped := connection.read_response():
-            with channel.conn_or_acquire() as client:
-                client.rpush(*popped)
-
-    # A BRPOP that leaves a queue out would go on waiting for up to a second after that queue may be
-    # asked for again: end it from another connection, so that the next one asks for all.
-
-    def _remember_connection(self) -> None:
-        connection = self._channel.client.connection
-        if self._connection is None or self._connection[0] is not connection._sock:  # noqa: SLF001 - identifies a reconnect
-            connection.send_command("CLIENT", "ID")
-            self._connection = (connection._sock, int(connection.read_response()))  # noqa: SLF001 - as above
-
-    def _interrupt_pop(self) -> None:
-        self._left_out = False
-        if self._connection is not None and self._channel._in_poll:  # noqa: SLF001 - is a BRPOP under way?
-            with self._channel.conn_or_acquire() as client:
-                client.client_unblock(self._connection[1])
+#: Seconds that an event waits for others, and how many go at once.
+_EVENTS_EVERY: Final = 0.1
+_MOST_EVENTS: Final = 500
 
 
 class Slots(bootsteps.StartStopStep):
@@ -184,6 +64,40 @@ class Slots(bootsteps.StartStopStep):
                 logger.debug("a token waits for the reaper: %s", type(error).__name__)
 
 
+class Events(bootsteps.StartStopStep):
+    """Sends Celery's events in groups: one PUBLISH for what happened in a moment, not one for each loop turn."""
+
+    requires = ("celery.worker.consumer.events:Events", Slots)
+
+    def start(self, consumer: Any) -> None:
+        """Called for every new connection to the broker."""
+        dispatcher, hub = consumer.event_dispatcher, consumer.hub
+        if hub is None or not dispatcher.enabled:
+            return
+        due = False
+
+        def flush() -> None:
+            nonlocal due
+            due = False
+            # Another one if the connection was lost meanwhile.
+            consumer.event_dispatcher.flush()
+
+        def soon() -> None:
+            nonlocal due
+            if not due:
+                due = True
+                hub.call_later(_EVENTS_EVERY, flush)
+
+        dispatcher.buffer_limit = _MOST_EVENTS
+        dispatcher.on_send_buffered = soon
+
+    def close(self, consumer: Any) -> None:
+        """Called when this worker begins to stop: the hub's timers do not run any more."""
+        if consumer.hub is not None and consumer.event_dispatcher is not None:
+            consumer.event_dispatcher.on_send_buffered = consumer.on_send_event_buffered
+            consumer.on_send_event_buffered()
+
+
 class Housekeeping(bootsteps.StartStopStep):
     """Heartbeat and reaper of a worker, from its first connection to its end."""
 
@@ -211,8 +125,6 @@ class Housekeeping(bootsteps.StartStopStep):
         if isinstance(consumer.pool, TaskPool):
             attempts.get().share(slots)
         if self._reaper is None:
-            # Half a second of work, at the first long text else: nothing should wait for it then.
-            threading.Thread(target=detect_language, args=("x" * 50,), name="tq-languages", daemon=True).start()
             self._reaper = threading.Thread(target=lambda: asyncio.run(_reap()), name="tq-reaper", daemon=True)
             self._reaper.start()
 
@@ -225,7 +137,7 @@ async def _reap() -> None:
     await Reaper(TranslationQueue(), identity.get()).run()
 
 
-app.steps["consumer"].update({Slots, Housekeeping})
+app.steps["consumer"].update({Slots, Events, Housekeeping})
 
 
 @signals.worker_shutdown.connect

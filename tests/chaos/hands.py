@@ -14,7 +14,7 @@ from stage import Stage
 def popping(s: Stage) -> int:
     """How many workers wait for a token now: what is pushed while one stands still may be handed to it."""
     with s.broker.client(decode_responses=True) as client:
-        return sum(each["cmd"] == "brpop" and "b" in each["flags"] for each in client.client_list())
+        return sum(each["cmd"] == "blmpop" and "b" in each["flags"] for each in client.client_list())
 
 
 def holder(s: Stage, message_id: str) -> int:

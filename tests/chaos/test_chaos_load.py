@@ -17,11 +17,11 @@ from crowd import Answer, Crowd, Health, Memory, percentile
 from servers import wait_until
 from stage import OWN_KEY, MakeStage, Stage
 
-from tq.celery import PRIORITY_STEPS, list_name
 from tq.limits import Limits
 from tq.messages import MAX_PRIORITY, QUEUES
+from tq.queueorder import reserved_slots
 from tq.store import open_store
-from tq.worker import reserved_slots
+from tq.tokens import PRIORITY_STEPS, list_name
 
 #: Seconds in which a message of priority 10 has to start.
 AT_ONCE = 1.0

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from kombu.transport.redis import Channel
 
-from tq.celery import PRIORITY_STEPS, list_name, priority_step
 from tq.messages import QUEUES, get_queue_for_priority
-from tq.worker import reserved_slots
+from tq.queueorder import reserved_slots
+from tq.tokens import PRIORITY_STEPS, list_name, priority_step
 
 
 def kombu_list(queue: str, priority: int) -> str:
@@ -21,7 +21,7 @@ def kombu_list(queue: str, priority: int) -> str:
 
 
 def test_strict_across_both_queues() -> None:
-    """Popped in the order in which BRPOP names the lists, 10 comes before 9 … before 0."""
+    """Popped in the order in which a pop names the lists, 10 comes before 9 … before 0."""
     order = [list_name(queue, step) for step in PRIORITY_STEPS for queue in QUEUES]
     lists = [
         list_name(get_queue_for_priority(p), priority_step(get_queue_for_priority(p), p)) for p in range(10, -1, -1)

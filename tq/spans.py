@@ -81,6 +81,8 @@ _TOKEN: Final = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+#: Without one of these there is no token.
+_ANY: Final = re.compile(r"[{<&$#%⟦`\\\]@]|://|mailto:|www\.")
 #: A directive that only strftime has: with it, "%d" and "%p" are no placeholders for values either.
 _STRFTIME: Final = re.compile(r"(?<![\d%])%[-_^]?[YmBHMbyjIZ](?![A-Za-z])")
 _UNNUMBERED: Final = re.compile(r"%(?![%{(<])[^$]*\Z|\{[:!][^{}]*\}\Z|\{\}\Z")
@@ -102,6 +104,8 @@ def spans(text: str, start: int = 0, stop: int | None = None) -> Iterator[Span]:
     and so is a tag.
     """
     stop = len(text) if stop is None else stop
+    if _ANY.search(text, start, stop) is None:
+        return
     dates = _STRFTIME.search(text, start, stop) is not None
     closing: dict[int, int] | None = None
     position = start
@@ -157,6 +161,8 @@ def map_unprotected(text: str, change: Callable[[str], str]) -> str:
 
 def without_protected(text: str) -> str:
     """``text`` with a space in place of each protected span."""
+    if _ANY.search(text) is None:
+        return text
     parts: list[str] = []
     position = 0
     for start, end in protected_spans(text):

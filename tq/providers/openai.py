@@ -193,7 +193,8 @@ class OpenAIProvider:
                 "/chat/completions",
                 cast_to=httpx2.Response,
                 body=request,
-                options={"headers": _own_key_headers(prompt.api_key)},
+                # One of the SDK's own would be made for each request, and sent with none.
+                options={"headers": _own_key_headers(prompt.api_key), "idempotency_key": ""},
             )
         except openai.APIStatusError as error:
             failure = _status_failure(error.status_code, error.body, error.response.headers, key, type(error).__name__)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import cache, lru_cache
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
@@ -135,7 +135,8 @@ def likelihoods(used: Iterable[str]) -> list[tuple[str, float]] | None:
 
 def likelihood(ranking: list[tuple[str, float]], language: str) -> float:
     """The probability that it is the language or a close relative."""
-    return sum(probability for label, probability in ranking if are_close(label, language))
+    close = _close_to(_label(language))
+    return sum(probability for label, probability in ranking if _label(label) in close)
 
 
 @lru_cache(maxsize=1024)
@@ -151,8 +152,12 @@ def is_known(language: str) -> bool:
 
 def are_close(one: str, other: str) -> bool:
     """Whether two languages are the same, or so close that a sentence may be right in both."""
-    one, other = _label(one), _label(other)
-    return one == other or any(one in group and other in group for group in _RELATIVES)
+    return _label(other) in _close_to(_label(one))
+
+
+@cache
+def _close_to(label: str) -> frozenset[str]:
+    return frozenset({label}).union(*(group for group in _RELATIVES if label in group))
 
 
 def _label(language: str) -> str:

@@ -27,10 +27,27 @@ _STANDS_FOR: Final = {
 #: What is put around all phrases of a table.
 _AROUND: Final = {"notes": "{before}(?:%s){after}", "closings": "{line}(?:%s)"}
 
+_BEYOND_LATIN: Final = re.compile("[\u0370-\uffff]")
+_LATIN: Final = re.compile("[a-zA-Z]")
+_ESCAPE: Final = re.compile(r"\\(?:u[0-9a-f]{4}|x[0-9a-f]{2}|.)|\(\?[a-zA-Z]+\)")
+
 
 def languages_of(table: Table, text: str) -> set[str]:
     """The languages in which the text has a phrase of the table."""
-    return {language for language, pattern in phrases(table).items() if pattern.search(text)}
+    beyond = _BEYOND_LATIN.search(text) is not None
+    latin, others = _by_script(table)
+    known = {language for language, pattern in latin if pattern.search(text)}
+    return known | {language for language, pattern in others if pattern.search(text)} if beyond else known
+
+
+@cache
+def _by_script(table: Table) -> tuple[list[tuple[str, re.Pattern[str]]], list[tuple[str, re.Pattern[str]]]]:
+    """Those that may be found in Latin letters, and those that cannot: most texts need not be searched for them."""
+    parts: tuple[list[tuple[str, re.Pattern[str]]], ...] = ([], [])
+    for language, pattern in phrases(table).items():
+        in_latin = _LATIN.search(_ESCAPE.sub("", pattern.pattern)) is not None
+        parts[0 if in_latin else 1].append((language, pattern))
+    return parts[0], parts[1]
 
 
 @cache

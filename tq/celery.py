@@ -7,7 +7,7 @@ more. It may be lost, repeated or late without harm, which is why none of Celery
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from celery import Celery
@@ -15,31 +15,7 @@ from kombu import Exchange, Queue
 
 from tq.messages import DEFAULT, HIGH_PRIORITY, MAX_PRIORITY, QUARANTINE
 from tq.settings import Settings, get_settings
-
-#: Never to be renamed: tokens under another name would be discarded by workers.
-TASK_NAME: Final = "tq.tasks.process_message"
-
-#: kombu's separator between a queue's name and its priority step in the names of Redis lists.
-_SEPARATOR: Final = "\x06\x16"
-#: Lists a queue is split into. kombu caps a message's priority at 9, hence ten and not eleven.
-PRIORITY_STEPS: Final = list(range(10))
-
-
-def priority_step(queue: str, priority: int) -> int:
-    """The step of kombu's Redis lists for a token; step 0 is popped first, across both queues.
-
-    BRPOP is asked for (step 0, high_priority), (step 0, default), (step 1, high_priority), … so
-    10…5 become steps 0…5 of ``high_priority``, and 4…0 become steps 5…9 of ``default``: strict over
-    both queues, within kombu's ten steps.
-    """
-    if queue == HIGH_PRIORITY:
-        return MAX_PRIORITY - priority
-    return MAX_PRIORITY - 1 - priority if queue == DEFAULT else 0
-
-
-def list_name(queue: str, step: int) -> str:
-    """The Redis list that kombu keeps for one step of a queue."""
-    return f"{queue}{_SEPARATOR}{step}" if step else queue
+from tq.tokens import PRIORITY_STEPS, SEPARATOR
 
 
 def broker_url(settings: Settings) -> str:
@@ -66,7 +42,7 @@ def _transport_options(settings: Settings, url: str) -> dict[str, Any]:
     options: dict[str, Any] = {
         # The same in every process, Flower included: they decide the names of the lists.
         "priority_steps": PRIORITY_STEPS,
-        "sep": _SEPARATOR,
+        "sep": SEPARATOR,
         "queue_order_strategy": "priority",
         # Without these a publish to a Redis that hangs would hang for ever.
         "socket_timeout": 5.0,

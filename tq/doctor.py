@@ -133,7 +133,8 @@ def _durability(settings: Settings) -> Finding:
 
 def _priorities() -> Finding:
     # A `-b` or another configuration of Celery's could undo them, and priorities with them.
-    from tq.celery import PRIORITY_STEPS, app
+    from tq.celery import app
+    from tq.tokens import PRIORITY_STEPS
 
     options = app.connection_for_write().transport_options
     if app.connection_for_write().transport.driver_type != "redis":

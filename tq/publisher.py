@@ -1,21 +1,31 @@
-"""The publisher: wake-up tokens and events, sent by way of Celery."""
+"""The publisher: wake-up tokens and events.
+
+Where the broker is the store's own Redis, tokens are pushed with the store's other commands; else, and when somebody
+listens to what Celery publishes (instrumentation does), they are sent by way of Celery.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import logging
+import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from kombu import serialization
 from redis.exceptions import OutOfMemoryError
 
-from tq.celery import TASK_NAME, app_for, broker_url, list_name, priority_step
 from tq.messages import QUARANTINE, Message, Status, get_queue_for_priority
 from tq.records import Token
 from tq.settings import Settings
+from tq.store import Store
+from tq.tokens import TASK_NAME, list_name, priority_step, token_text
+
+if TYPE_CHECKING:
+    from celery import Celery
 
 logger = logging.getLogger(__name__)
 
@@ -42,13 +52,27 @@ class Publisher:
     """Publishes tokens in groups: what becomes due while a group is on its way forms the next.
 
     A failure is logged and left to the reaper, for the store knows what is queued.
+
+    Args:
+        settings: of this process.
+        store: where tokens are pushed when it is the broker, too; None = they always go by way of Celery.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self.app = app_for(settings)
-        self.is_redis = urlsplit(broker_url(settings)).scheme.startswith(("redis", "sentinel"))
+    def __init__(self, settings: Settings, store: Store | None = None) -> None:
+        self._settings = settings
+        broker = settings.broker_url
+        scheme = "redis" if broker is None else urlsplit(broker.get_secret_value()).scheme
+        self.is_redis = scheme.startswith(("redis", "sentinel"))
+        self._store = store if broker is None else None
         self._due: list[Token] = []
         self._running: asyncio.Task[None] | None = None
+
+    @cached_property
+    def app(self) -> Celery:
+        """The Celery app of the settings; its import takes longer than a submit."""
+        from tq.celery import app_for
+
+        return app_for(self._settings)
 
     def soon(self, tokens: Sequence[Token]) -> None:
         """Publish on this loop, without waiting."""
@@ -66,9 +90,22 @@ class Publisher:
         while self._due:
             group, self._due = self._due, []
             try:
-                await asyncio.to_thread(self.publish, group)
+                if self._store is not None and not _is_watched():
+                    await self._push_here(self._store, group)
+                else:
+                    await asyncio.to_thread(self.publish, group)
             except Exception as error:  # noqa: BLE001 - whatever it is, the reaper publishes again
                 logger.warning("%d tokens were not published now (%s); they will be", len(group), type(error).__name__)
+
+    async def _push_here(self, store: Store, tokens: Sequence[Token]) -> None:
+        # Those for the front last, and the first of them last of all: what is pushed there last is popped next.
+        front = [token for token in tokens if token.front]
+        pushes: list[str] = []
+        for token in [*(token for token in tokens if not token.front), *front[::-1]]:
+            queue, step = self._place(token)
+            text = token_text(token.message_id, queue, step)
+            pushes += ["RPUSH" if token.front else "LPUSH", list_name(queue, step), text]
+        await store.script("push", *pushes)
 
     async def announce(self, message_ids: Sequence[str], status: Status) -> None:
         """Tell Flower of an end that no worker saw; a failure to do so is of no consequence."""
@@ -139,6 +176,12 @@ class Publisher:
             priority=priority,
             producer=producer,
         )
+
+
+def _is_watched() -> bool:
+    """Whether somebody wants to know of, or add to, what Celery publishes."""
+    signals = sys.modules.get("celery.signals")
+    return signals is not None and bool(signals.before_task_publish.receivers or signals.after_task_publish.receivers)
 
 
 def is_full(error: BaseException | None) -> bool:

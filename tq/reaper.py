@@ -15,12 +15,13 @@ from typing import Final
 
 from redis.asyncio import Redis
 
-from tq.celery import broker_url, list_name, priority_step
+from tq.celery import broker_url
 from tq.connection import REDIS_ERRORS, connect
 from tq.errors import TqError
 from tq.messages import HIGH_PRIORITY, MAX_PRIORITY, MIN_PRIORITY, QUARANTINE, get_queue_for_priority
 from tq.queue import TranslationQueue
 from tq.records import Token
+from tq.tokens import list_name, priority_step
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from celery.exceptions import Ignore, Retry
 from celery.result import AsyncResult
 
 from tq.attempts import Attempts, Settled
-from tq.celery import TASK_NAME, app
+from tq.celery import app
 from tq.errors import InvalidMessage, TqError
 from tq.identity import identity
 from tq.messages import QUARANTINE, Message, Status, Submission, get_queue_for_priority, parse_submission
@@ -24,6 +24,7 @@ from tq.pool import wait_for
 from tq.portal import PerProcess, get_portal
 from tq.quarantine import Quarantine
 from tq.queue import TranslationQueue
+from tq.tokens import TASK_NAME
 
 __all__ = ["get_queue_for_priority", "process_message"]
 

@@ -13,12 +13,12 @@ import redis
 from pydantic import SecretStr
 from servers import Valkey
 
-from tq.celery import list_name, priority_step
 from tq.messages import DEFAULT, Status
 from tq.publisher import Publisher
 from tq.records import Token
 from tq.settings import Settings
 from tq.store import Store
+from tq.tokens import list_name, priority_step
 
 POISONED: Any = {"type": "poison", "message": "died", "retryable": False}
 

@@ -16,6 +16,18 @@ if tail ~= '' then
   local v = redis.call('HMGET', message_key(tail), 'queued', 'created', 'extra', 'called')
   mark = math.min(tonumber((not v[3] and v[1]) or v[2] or '0'), tonumber(v[4] or now))
 end
+-- A worker of an older version knows no lines: what it took is still in them.
+if offset == 0 and ARGV[1] ~= QUARANTINE then
+  local turns = P .. 'turns:' .. ARGV[1]
+  for _, payer in ipairs(redis.call('ZRANGE', turns, 0, 99)) do
+    local line = P .. 'line:' .. ARGV[1] .. ':' .. payer
+    for _, id in ipairs(redis.call('ZRANGE', line, 0, page - 1)) do
+      if redis.call('HGET', message_key(id), 'status') == 'queued' then break end
+      redis.call('ZREM', line, id)
+    end
+    if redis.call('EXISTS', line) == 0 then redis.call('ZREM', turns, payer) end
+  end
+end
 local out = { 0 }
 local entries = redis.call('ZRANGE', index, '-inf', '(' .. (mark - grace), 'BYSCORE', 'LIMIT', offset, page,
   'WITHSCORES')

@@ -1,0 +1,3 @@
+-- Push tokens, in this order. ARGV: LPUSH or RPUSH, list, token, ...
+even_when_full()
+for i = 1, #ARGV, 3 do redis.call(ARGV[i], ARGV[i + 1], ARGV[i + 2]) end

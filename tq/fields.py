@@ -171,8 +171,9 @@ def _check_metadata(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
         _check_line(domain)
     _check_wishes(value)
     text = _as_json(value)
-    others = {name: item for name, item in value.items() if name not in _BOUNDED}
-    size = len((text if len(others) == len(value) else _as_json(others)).encode())
+    size = len(text.encode())
+    if size > _MAX_METADATA_BYTES:
+        size = len(_as_json({name: item for name, item in value.items() if name not in _BOUNDED}).encode())
     if size > _MAX_METADATA_BYTES or _ESCAPED_NUL.search(text):
         raise ValueError(f"must not be larger than {_MAX_METADATA_BYTES} bytes of JSON, or contain NUL characters")
     return value
@@ -214,9 +215,12 @@ def _check_glossary(value: Any) -> None:
         raise ValueError(f"glossary: a term has 1 to {MAX_TERM} characters, no line breaks or control characters")
 
 
+_encode: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+
+
 def _as_json(value: Mapping[str, JsonValue]) -> str:
     try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        text = _encode(value)
     except (ValueError, RecursionError):
         raise ValueError("must be plain JSON, without NaN or infinities") from None
     return check_text(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 import langcodes
@@ -10,12 +11,17 @@ import langcodes
 _NOT_A_LANGUAGE: Final = frozenset({"und", "mul", "mis", "zxx"})
 
 
+@lru_cache(maxsize=4096)
+def _is_language(tag: str) -> bool:
+    return langcodes.tag_is_valid(tag) and tag.lower() not in _NOT_A_LANGUAGE
+
+
 def check_language(value: str) -> str:
     """A BCP 47 tag whose parts are registered (``fr``, ``pt-BR``, ``zh-Hans``), returned as given.
 
     Raises:
         ValueError: it is not.
     """
-    if len(value) > 64 or not langcodes.tag_is_valid(value) or value.lower() in _NOT_A_LANGUAGE:
+    if len(value) > 64 or not _is_language(value):
         raise ValueError("not a known language tag; use BCP 47, for example fr, pt-BR or zh-Hans")
     return value

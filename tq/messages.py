@@ -145,8 +145,10 @@ class Submission(BaseModel):
         body: list[Any] = [self.content, self.model_name, self.priority, self.metadata, key_digest]
         if options := self.options():
             body.append(options)
-        canonical = json.dumps(body, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-        return hashlib.blake2b(canonical.encode(), digest_size=16).hexdigest()
+        return hashlib.blake2b(_canonical(body).encode(), digest_size=16).hexdigest()
+
+
+_canonical: Final = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode
 
 
 def parse_submission(data: object) -> Submission:

@@ -13,8 +13,8 @@ import builtins
 import hashlib
 import json
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from ulid import ULID
@@ -63,6 +63,16 @@ _MAX_CURSOR: Final = 18
 _ACCOUNT_DIGITS: Final = 16
 
 
+@dataclass(frozen=True, slots=True)
+class _Submitted:
+    """A message that is on its way into the store."""
+
+    answer: Awaitable[Sequence[Any]]
+    message_id: str
+    priority: int
+    body: Mapping[str, Any] = field(repr=False)
+
+
 class TranslationQueue:
     """The verbs of tq over one store; belongs to one asyncio loop.
 
@@ -72,7 +82,7 @@ class TranslationQueue:
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or get_settings()
         self.store = open_store(self.settings)
-        self.publisher = Publisher(self.settings)
+        self.publisher = Publisher(self.settings, self.store)
         self.budget = Budget(self.settings)
         self._sealer: Sealer | None = None
 
@@ -124,13 +134,17 @@ class TranslationQueue:
             BudgetExceeded: TQ_BUDGET_PER_DAY is spent for its key.
             InvalidMessage: there is a budget, and the model has no price.
         """
+        return await self._finish(self._begin(submission, idempotency_key))
+
+    def _begin(self, submission: Submission, idempotency_key: str | None = None) -> _Submitted:
+        """Send it to the store."""
         self._check_size(submission)
         self.budget.check(submission)
         digest = _idempotency_digest(idempotency_key)
         key = submission.api_key.get_secret_value() if submission.api_key else None
         message_id = submission.message_id or str(ULID())
         body = self._body(submission)
-        outcome, known, now = await self.store.submit(
+        answer = self.store.submit(
             message_id,
             fingerprint=submission.fingerprint(self.sealer.digest(key) if key else ""),
             idempotency=digest,
@@ -141,9 +155,14 @@ class TranslationQueue:
             max_queued=self.settings.max_queued,
             payer=self._payer(key),
         )
+        return _Submitted(answer, message_id, submission.priority, body)
+
+    async def _finish(self, submitted: _Submitted) -> Message:
+        """What the store said to it."""
+        outcome, known, now = await submitted.answer
         if outcome == "new":
-            self.publisher.soon([Token(message_id, None, submission.priority)])
-            return _new_message(message_id, submission.priority, body, now)
+            self.publisher.soon([Token(submitted.message_id, None, submitted.priority)])
+            return _new_message(submitted.message_id, submitted.priority, submitted.body, now)
         if outcome == "same":
             message = await self.get(known)
             if message.status is Status.QUEUED:
@@ -159,16 +178,20 @@ class TranslationQueue:
 
         An item that is an error already (it could not be parsed) is passed on in its place.
         """
-
-        async def one(item: Submission | TqError) -> Message | TqError:
-            if isinstance(item, TqError):
-                return item
+        # All are on their way before the first is waited for: a task for each would cost as much as its submit.
+        results: builtins.list[_Submitted | Message | TqError] = []
+        for item in submissions:
             try:
-                return await self.submit(item)
+                results.append(item if isinstance(item, TqError) else self._begin(item))
             except TqError as error:
-                return error
+                results.append(error)
+        return [await self._end(result) if isinstance(result, _Submitted) else result for result in results]
 
-        return list(await asyncio.gather(*(one(item) for item in submissions)))
+    async def _end(self, submitted: _Submitted) -> Message | TqError:
+        try:
+            return await self._finish(submitted)
+        except TqError as error:
+            return error
 
     def _check_size(self, submission: Submission) -> None:
         size = len(submission.content.encode())

@@ -44,7 +44,8 @@ from __future__ import annotations
 import asyncio
 import builtins
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections import deque
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha1
@@ -67,6 +68,8 @@ PREFIX: Final = "tq:"
 _PATIENCE: Final = 6.0
 _BATCH: Final = 500
 _LACKING_TTL: Final = 86_400
+
+_encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 #: Crashes of its worker process after which a message is quarantined, and after which it has failed.
 QUARANTINE_AFTER: Final = 2
@@ -113,6 +116,8 @@ class Store:
         self._ttl = int(result_ttl * 1000)
         self._lease = int(lease * 1000)
         self._pending: list[tuple[tuple[Any, ...], asyncio.Future[Any]]] = []
+        self._waiting: deque[tuple[float, asyncio.Future[Any]]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
         self._flusher: asyncio.Task[None] | None = None
 
     async def aclose(self) -> None:
@@ -122,18 +127,37 @@ class Store:
     # -- transport ---------------------------------------------------------------------------------
 
     async def _call(self, *command: Any) -> Any:
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        return await self._send(*command)
+
+    def _send(self, *command: Any) -> asyncio.Future[Any]:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
         self._pending.append((command, future))
         if self._flusher is None or self._flusher.done():
             self._flusher = asyncio.create_task(self._flush())
-        try:
-            async with asyncio.timeout(_PATIENCE):
-                return await future
-        except TimeoutError as error:
-            raise translate_error(error, self._url) from None
+        # One timer for all: one for each would cost as much as the call.
+        self._waiting.append((loop.time() + _PATIENCE, future))
+        if self._timer is None:
+            self._timer = loop.call_later(_PATIENCE, self._give_up)
+        return future
+
+    def _give_up(self) -> None:
+        """Fail those that have waited for too long."""
+        loop = asyncio.get_running_loop()
+        self._timer = None
+        while self._waiting:
+            until, future = self._waiting[0]
+            if not future.done():
+                if until > loop.time():
+                    self._timer = loop.call_at(until, self._give_up)
+                    return
+                future.set_exception(translate_error(TimeoutError(), self._url))
+            self._waiting.popleft()
 
     async def _flush(self) -> None:
         while self._pending:
+            while self._waiting and self._waiting[0][1].done():
+                self._waiting.popleft()
             batch, self._pending = self._pending[:_BATCH], self._pending[_BATCH:]
             # Nobody waits any more for what was kept too long behind a server that hangs.
             batch = [(command, future) for command, future in batch if not future.done()]
@@ -176,7 +200,10 @@ class Store:
 
     async def script(self, name: str, *args: str | float) -> Any:
         """What ``lua/<name>.lua`` answers to these arguments."""
-        return await self._call("EVALSHA", _scripts()[name].sha, 1, PREFIX, *args)
+        return await self._send_script(name, *args)
+
+    def _send_script(self, name: str, *args: str | float) -> asyncio.Future[Any]:
+        return self._send("EVALSHA", _scripts()[name].sha, 1, PREFIX, *args)
 
     async def ping(self) -> None:
         """Return when Redis answers."""
@@ -189,7 +216,7 @@ class Store:
 
     # -- messages ----------------------------------------------------------------------------------
 
-    async def submit(  # noqa: PLR0913 - all of it goes into one script
+    def submit(  # noqa: PLR0913 - all of it goes into one script
         self,
         message_id: str,
         *,
@@ -201,16 +228,16 @@ class Store:
         sealed: str,
         max_queued: int,
         payer: tuple[str, int] = (DEFAULT_ACCOUNT, 0),
-    ) -> tuple[str, str, int]:
-        """Accept a message; see ``submit.lua`` for the outcomes, the id each comes with, and the time in ms.
+    ) -> Awaitable[Sequence[Any]]:
+        """Accept a message, which is on its way when this returns.
 
-        ``payer`` is the account, and what it may spend a day in billionths (0 = anything).
+        See ``submit.lua`` for the outcomes, the id each comes with, and the time in ms. ``payer`` is the account,
+        and what it may spend a day in billionths (0 = anything).
         """
-        text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
-        outcome, known, now = await self.script(
+        text = _encode(body)
+        return self._send_script(
             "submit", message_id, fingerprint, idempotency, priority, text, languages, sealed, max_queued, *payer
         )
-        return outcome, known, now
 
     async def get(self, message_id: str) -> Message | None:
         """The message, or None."""

@@ -331,7 +331,8 @@ def test_others_are_unharmed(run: Run, model: str) -> None:
 def test_short_text_beside_a_thief(run: Run) -> None:
     """A known limit: a model that obeys can put a word in place of a text too short to be told from its translation."""
     (text,) = SHORT
-    shared = any(text in texts_in(call) for call in run.shared("obedient-stealing"))
+    calls = [texts_in(call) for call in run.shared("obedient-stealing")]
+    shared = any(text in texts and any(other in BY_TEXT for other in texts) for texts in calls)
     document = run.found["obedient-stealing", text]
     assert (document["status"], document["translation"]) == ("completed", "PWNED" if shared else SHORT[text])
 

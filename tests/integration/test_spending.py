@@ -62,7 +62,8 @@ async def submit(store: Store, message_id: str = "m", **changes: Any) -> tuple[s
         "sealed": "",
         "max_queued": 1000,
     }
-    return await store.submit(message_id, **(values | changes))
+    outcome, known, now = await store.submit(message_id, **(values | changes))
+    return outcome, known, now
 
 
 async def epoch_of(store: Store, message_id: str = "m") -> int:

@@ -9,7 +9,7 @@ TQ_TEST_SEED and TQ_HYPOTHESIS=thorough choose other and more examples (``proper
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, TypeVar
 
 import pytest
@@ -140,8 +140,9 @@ class StoreMachine(RuleBasedStateMachine):
 
     def submit_one(self, message_id: str, text: str, priority: int, idempotency: str, sealed: str, most: int) -> None:
         """One call."""
-        outcome, known, _ = self.run(
-            self.store.submit(
+
+        async def submit() -> Sequence[Any]:
+            return await self.store.submit(
                 message_id,
                 fingerprint=text,
                 idempotency=idempotency,
@@ -151,7 +152,8 @@ class StoreMachine(RuleBasedStateMachine):
                 sealed=sealed,
                 max_queued=most,
             )
-        )
+
+        outcome, known, _ = self.run(submit())
         queued = len(self.model.of(Status.QUEUED))
         first = self.model.idempotency.get(idempotency)
         entry = self.model.entries.get(message_id)

@@ -10,7 +10,7 @@ TEST_PROCESSES ?= 4
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help up test unit chaos chaos-ci check format lint types imports audit secrets clean
+.PHONY: help up test unit chaos chaos-ci bench bench-quick check format lint types imports audit secrets clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -33,6 +33,12 @@ chaos: $(VENV)/.test  ## torture it: all scenarios, tens of minutes; SEED=… re
 
 chaos-ci: $(VENV)/.test  ## the part of it that CI runs, with a fixed seed
 	@$(CHAOS) --chaos-subset --chaos-seed $(or $(SEED),1)
+
+bench: $(VENV)/.dev  ## measure tq beside other queues, about an hour; PARTS=queues,api RUNS=1 for some of it
+	@$(BIN)/python bench/run.py $(if $(PARTS),--only $(PARTS)) $(if $(RUNS),--runs $(RUNS))
+
+bench-quick: $(VENV)/.dev  ## the part of it that CI runs: counts and ratios
+	@$(BIN)/python bench/quick.py
 
 check: format lint types imports secrets audit  ## format, lint, types, import rules, secrets, audit, tests: what CI runs
 	@$(MAKE) --no-print-directory test

@@ -18,8 +18,6 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-import langcodes
-
 from tq.errors import InvalidSettings
 from tq.sizes import tokens
 
@@ -136,6 +134,8 @@ _OTHERS: Final = 3.0
 
 
 def _density(tag: str) -> float:
+    import langcodes
+
     language = langcodes.Language.get(tag)
     script = language.maximize().script or ""
     if script == "Latn" and language.language in _LANGUAGES:

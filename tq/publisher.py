@@ -15,7 +15,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from kombu import serialization
 from redis.exceptions import OutOfMemoryError
 
 from tq.messages import QUARANTINE, Message, Status, get_queue_for_priority
@@ -151,6 +150,8 @@ class Publisher:
 
     def _push(self, tokens: Sequence[Token], channel: Any, push: str) -> None:
         """Publish even to a Redis whose memory is full: what was accepted must go on, for its end frees memory."""
+        from kombu import serialization
+
         pushes = [push]
         for token in tokens:
             queue, step = self._place(token)

@@ -27,6 +27,7 @@ from billiard.einfo import ExceptionInfo
 from celery.concurrency.base import BasePool
 from greenlet import getcurrent, greenlet
 
+from tq.garbage import collect_rarely
 from tq.portal import get_portal
 from tq.settings import get_settings
 
@@ -98,6 +99,7 @@ class TaskPool(BasePool):
         wanted = min(_MAX_FILES, hard) if hard != resource.RLIM_INFINITY else _MAX_FILES
         if soft < wanted:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        collect_rarely()
         self._loop = get_portal(lasting=True).loop
 
     def register_with_event_loop(self, loop: Any) -> None:

@@ -22,6 +22,7 @@ from tq.apidocs import DocumentedApi
 from tq.attempts import Attempts
 from tq.bodies import most_bytes
 from tq.events import Streams
+from tq.garbage import collect_rarely
 from tq.gate import OPEN_PATHS, Gate
 from tq.limits import Limits
 from tq.ports import require_free_port
@@ -84,6 +85,7 @@ def serve(settings: Settings, limits: Limits | None = None) -> None:
     require_free_port(settings.api_host, settings.api_port, service="API", setting="TQ_API")
     limits = limits or Limits()
     limits = replace(limits, connections=_possible_connections(limits.connections))
+    collect_rarely()
     uvicorn.run(
         create_app(settings, limits),
         host=settings.api_host,

@@ -211,7 +211,12 @@ def overhead(peer: Peer, messages: int, slots: int, latency: float, rate: float)
 def _finished(peer: Peer, folder: Path, broker: int, numbers: Sequence[int]) -> dict[int, float]:
     """When each message was."""
     if peer.packages:
-        lines = [line.split() for line in (folder / "done").read_text().splitlines()]
+        notes = folder / "done"
+        noted = {str(number) for number in numbers}
+        machine.wait_until(
+            lambda: noted <= {line.split()[0] for line in notes.read_text().splitlines()}, "all functions have returned"
+        )
+        lines = [line.split() for line in notes.read_text().splitlines()]
         return {int(number): float(at) for number, at in lines}
     client = redis.Redis(port=broker, decode_responses=True)
     found: dict[int, float] = {}

@@ -79,12 +79,17 @@ class Events(bootsteps.StartStopStep):
         def flush() -> None:
             nonlocal due
             due = False
-            # Another one if the connection was lost meanwhile.
-            consumer.event_dispatcher.flush()
+            # Another one, or none, if the connection was lost meanwhile.
+            if consumer.event_dispatcher is not None:
+                consumer.event_dispatcher.flush()
 
         def soon() -> None:
             nonlocal due
-            if not due:
+            last = dispatcher._group_buffer["task"][-1:]  # noqa: SLF001 - it does not say which it was
+            if last and last[0]["type"] == "task-retried":
+                # To Flower a RETRY undoes whatever came before it: not the REVOKED of a cancellation that follows.
+                consumer.on_send_event_buffered()
+            elif not due:
                 due = True
                 hub.call_later(_EVENTS_EVERY, flush)
 

@@ -43,9 +43,8 @@ for pid in $pids; do kill -s KILL -- "-$pid"; done
 #: Seconds that a dead process's output may stay open, held by something that it started.
 _DRAIN: Final = 2.0
 
-#: Seconds by which two readings of one process's creation time may differ: Linux counts from the
-#: boot time, which moves when the clock is set.
-_TOLERANCE = 1.5
+#: Linux tells this of every start of the machine; other systems have nothing of the kind.
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,27 +53,26 @@ class ProcessId:
 
     Attributes:
         pid: the process id.
-        created: when it began, Unix seconds.
+        birth: which process with this pid it is: on Linux the boot and the clock tick of its start, which
+            do not move when the clock is set; elsewhere the creation time as the system keeps it.
     """
 
     pid: int
-    created: float
+    birth: str
 
     @classmethod
     def of(cls, pid: int) -> ProcessId | None:
         """The process that has this pid now; None when there is none."""
         try:
-            return cls(pid, psutil.Process(pid).create_time())
-        except psutil.Error:
+            return cls(pid, _birth(pid))
+        except (psutil.Error, OSError):
             return None
 
     def alive(self) -> bool:
         """Whether it still runs. A zombie does not: where nothing reaps orphans it stays one for ever."""
         try:
-            process = psutil.Process(self.pid)
-            same = abs(process.create_time() - self.created) < _TOLERANCE
-            return same and process.status() != psutil.STATUS_ZOMBIE
-        except psutil.Error:
+            return _birth(self.pid) == self.birth and psutil.Process(self.pid).status() != psutil.STATUS_ZOMBIE
+        except (psutil.Error, OSError):
             return False
 
     def send(self, number: signal.Signals) -> None:
@@ -91,6 +89,15 @@ class ProcessId:
                     os.killpg(self.pid, signal.SIGKILL)
                 else:
                     os.kill(self.pid, signal.SIGKILL)
+
+
+def _birth(pid: int) -> str:
+    """See ``ProcessId.birth``. Raises OSError or psutil.Error when there is no such process."""
+    if not _BOOT_ID.exists():
+        return str(psutil.Process(pid).create_time())
+    # The command's name, in brackets, may hold spaces and brackets; the start is field 22 (proc(5)).
+    fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    return f"{_BOOT_ID.read_text().strip()}/{int(fields[19])}"
 
 
 def wait_gone(processes: Iterable[ProcessId], timeout: float) -> list[ProcessId]:

@@ -248,7 +248,7 @@ async def test_an_urgent_one_goes_first(stores: list[Store]) -> None:
 
 
 async def test_urgent_ones_come_before_the_rest_but_do_not_starve_it(stores: list[Store]) -> None:
-    """200 urgent and 200 others at once: the urgent end first, and the others get a tenth of the slots meanwhile."""
+    """200 urgent and 200 others at once: the urgent end first, and the others get a slot now and then."""
     policy = LimitPolicy(FAST, burst=200, headers=False)
     fleet = Fleet(stores, {ACCOUNT: policy}, settings(rate_requests=FAST))
     fleet.add(200)
@@ -257,7 +257,7 @@ async def test_urgent_ones_come_before_the_rest_but_do_not_starve_it(stores: lis
     urgent, rest = sorted(fleet.done[9, ACCOUNT]), sorted(fleet.done[0, ACCOUNT])
     assert urgent[-1] < rest[-1] - 0.5
     assert urgent[100] < rest[100]
-    assert rest[4] < urgent[-1]
+    assert rest[0] < urgent[-1] - 0.3
     assert policy.refused == 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -53,6 +54,14 @@ class Peer:
         pip = [str(self.bin / "pip"), "install", "--quiet", "--disable-pip-version-check"]
         subprocess.run([*pip, *self.packages], check=True)  # noqa: S603 - no shell, own words
         done.touch()
+
+    def versions(self) -> dict[str, str]:
+        """What of its packages is installed; for tq, tq and what it is built on."""
+        names = self.packages or ("tq", "celery", "redis", "fastapi", "uvicorn", "uvloop", "openai")
+        pip = [str(self.bin / "python"), "-m", "pip", "list", "--format", "json", "--disable-pip-version-check"]
+        found = json.loads(subprocess.run(pip, check=True, capture_output=True).stdout)  # noqa: S603 - as above
+        wanted = {re.split(r"[^\w-]", name)[0] for name in names}
+        return {each["name"]: each["version"] for each in found if each["name"] in wanted}
 
     def command(self, slots: int, redis: str) -> list[str]:
         """How its worker is started."""

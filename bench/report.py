@@ -79,7 +79,10 @@ def _shell(shell: dict[str, Any]) -> Iterator[tuple[str, str, str, bool]]:
 
 
 def _tables(found: dict[str, Any]) -> Iterator[str]:
-    yield f"{found['machine']}\n"
+    dates = sorted({part["date"] for part in found.values() if "date" in part})
+    yield f"{found['machine']}; {' to '.join(dict.fromkeys((dates[0], dates[-1])))}.\n"
+    if versions := found.get("versions"):
+        yield ", ".join(f"{name} {versions[name]}" for name in sorted(versions)) + ".\n"
     yield "| what | measured | target | |\n|---|---|---|---|"
     for name, measured, target, met in targets(found):
         yield f"| {name} | {measured} | {target} | {'met' if met else '**not met**'} |"

@@ -149,6 +149,7 @@ def main() -> None:
     arguments = parser.parse_args()
     install((*PEERS, PLOTS))
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results["versions"] = {name: version for peer in PEERS for name, version in peer.versions().items()}
     for part in arguments.only.split(","):
         began = time.monotonic()
         results[part] = PARTS[part](arguments.runs) | {"date": f"{datetime.now(UTC):%Y-%m-%d}"}

@@ -6,8 +6,9 @@ import gc
 from typing import Final
 
 #: Allocations more than releases until young objects are looked at, and how often that until older ones are.
-#: Python's own 700 looks through everything in flight over and over: a fifth of a worker's time.
-_THRESHOLDS: Final = (50_000, 20, 50)
+#: Python's own 700 looks through everything in flight over and over: a fifth of a worker's time. But the errors of
+#: failed calls are cycles, old by the time they are garbage: looked for too seldom, ten thousand took 460 MB.
+_THRESHOLDS: Final = (10_000, 2, 10)
 
 
 def collect_rarely() -> None:

@@ -26,6 +26,8 @@ RESULTS = HERE / "results.json"
 #: In flight, and seconds of the provider: of the comparison, and of the run with very many.
 SLOTS, LATENCY = 500, 2.0
 MANY, MANY_LATENCY = 5000, 10.0
+#: As many rounds of that, or the first and the last, which are only half full, would be most of it.
+MANY_WAVES = 8
 
 
 def say(text: str) -> None:
@@ -68,7 +70,7 @@ def delays(_: int) -> dict[str, Any]:
 
 def many(runs: int) -> dict[str, Any]:
     """Very many in flight in one worker."""
-    found = [queues.drain(TQ, 2 * MANY, MANY, MANY_LATENCY) for _ in range(min(runs, 2))]
+    found = [queues.drain(TQ, MANY_WAVES * MANY, MANY, MANY_LATENCY) for _ in range(min(runs, 2))]
     say(f"many: {found}")
     return medians(found)
 

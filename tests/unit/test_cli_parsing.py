@@ -14,13 +14,13 @@ import typer
 
 from tq.backend import make_submission
 from tq.cli import app, main
-from tq.client import _body
 from tq.config import MASK, setting_lines
 from tq.errors import InvalidMessage, UsageError
 from tq.messages import Status
 from tq.options import StatusName, complete_language
 from tq.settings import Settings, get_settings
 from tq.submitting import read_context, read_glossary, read_parameters, read_text
+from tq.wire import body_of
 
 #: DESIGN 1.3.
 CONTRACT = {
@@ -286,8 +286,8 @@ def test_an_unknown_price_is_unknown(monkeypatch: pytest.MonkeyPatch, capsys: py
 def test_an_older_api_is_sent_what_it_knows() -> None:
     """Over HTTP goes what was said, and nothing that is as it is by default."""
     plain = make_submission("Hello", to="fr", api_key="sk-x")
-    assert _body(plain) == {"content": "Hello", "metadata": {"target_language": "fr"}, "api_key": "sk-x"}
-    assert _body(make_submission("a", metadata={"mine": None}, priority=3, cache=False)) == {
+    assert body_of(plain) == {"content": "Hello", "metadata": {"target_language": "fr"}, "api_key": "sk-x"}
+    assert body_of(make_submission("a", metadata={"mine": None}, priority=3, cache=False)) == {
         "content": "a", "metadata": {"mine": None}, "priority": 3, "cache": False
     }  # fmt: skip
 

@@ -1,0 +1,154 @@
+"""The API that a client talks to: where it is, who we are for it, and what its silence or refusal means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Final, TypeVar
+
+import httpx
+
+from tq.errors import ApiError, InvalidSettings, TqError, Unauthorised, Unreachable
+from tq.settings import Settings, get_settings, is_loopback, redacted
+from tq.wire import PROBLEM, Request, error_of
+
+T = TypeVar("T")
+
+_CONNECT_TIMEOUT: Final = 3.0
+#: Seconds without a sign of life (the API sends one every 10) after which a stream is dead.
+_STREAM_TIMEOUT: Final = 40.0
+
+
+class Remote:
+    """One API, as a client of either kind needs it.
+
+    Args:
+        url: of the API; TQ_URL when None, else the API that TQ_API_HOST and TQ_API_PORT name.
+        token: bearer token; the first of TQ_API_TOKEN when None.
+        timeout: seconds for one answer.
+
+    Attributes:
+        name: the URL, without a password.
+
+    Raises:
+        InvalidSettings: the URL is not one, or the token cannot be sent.
+    """
+
+    def __init__(self, url: str | None, token: str | None, timeout: float) -> None:
+        settings = get_settings()
+        given = url or settings.url or _own_url(settings)
+        try:
+            self._url = httpx.URL(given if given.endswith("/") else f"{given}/")
+            usable = self._url.scheme in {"http", "https"} and bool(self._url.host)
+        except httpx.InvalidURL:
+            usable = False
+        if not usable:
+            raise InvalidSettings(
+                "the URL of the API is not usable", fix="give one like http://127.0.0.1:8000 (TQ_URL, or --url)"
+            )
+        self.name = redacted(given).rstrip("/")
+        token = token if token is not None else next(iter(settings.api_tokens), None)
+        try:
+            self._headers = httpx.Headers({"Authorization": f"Bearer {token}"} if token else {})
+        except UnicodeEncodeError:
+            raise InvalidSettings(
+                "the API token is not usable",
+                why="it has characters that a header cannot carry",
+                fix="correct TQ_API_TOKEN",
+            ) from None
+        self._timeout = timeout
+
+    def options(self) -> dict[str, Any]:
+        """For ``httpx.Client`` and ``httpx.AsyncClient``."""
+        # A proxy of the environment is not meant for this machine itself.
+        return {"base_url": self._url, "headers": self._headers, "trust_env": not is_loopback(self._url.host)}
+
+    def arguments(self, request: Request[Any]) -> dict[str, Any]:
+        """For ``request`` and ``stream`` of either client of httpx."""
+        timeout = self._timeout + request.patience
+        return self._arguments(request, httpx.Timeout(timeout, connect=min(timeout, _CONNECT_TIMEOUT)))
+
+    def stream_arguments(self, request: Request[Any]) -> dict[str, Any]:
+        """The same for a stream, whose length nobody knows."""
+        return self._arguments(request, httpx.Timeout(_STREAM_TIMEOUT, connect=_CONNECT_TIMEOUT))
+
+    def _arguments(self, request: Request[Any], timeout: httpx.Timeout) -> dict[str, Any]:
+        json = {} if request.content is None else {"Content-Type": "application/json"}
+        return {
+            "method": request.method,
+            "url": request.path,
+            "params": request.params,
+            "headers": {"Accept": "application/json", **json, **request.headers},
+            "content": request.content,
+            "timeout": timeout,
+        }
+
+    @contextmanager
+    def reaching(self) -> Iterator[None]:
+        """Around whatever httpx does.
+
+        Raises:
+            Unreachable: the API did not answer, or not to the end.
+        """
+        try:
+            yield
+        except httpx.TimeoutException:
+            why = "it does not answer in time"
+        except (httpx.TransportError, httpx.StreamError) as error:
+            # Without the number that the system gives the error.
+            why = str(error).rpartition("] ")[2] if isinstance(error, httpx.ConnectError) else type(error).__name__
+        else:
+            return
+        # Outside of the handlers, so that no exception of httpx, which holds the request, is kept in ours.
+        raise Unreachable(
+            f"the API at {self.name} cannot be reached",
+            why=why,
+            fix="start it with `tq up` or `tq api`, or correct TQ_URL (or --url)",
+        )
+
+    def read(self, request: Request[T], answer: httpx.Response) -> T:
+        """What the request is answered with.
+
+        Raises:
+            TqError: what the API's problem document says.
+            Unauthorised: it wants another token.
+            ApiError: this is no answer of tq's.
+        """
+        if not answer.is_success:
+            raise self.error(answer)
+        try:
+            return request.read(None if answer.status_code == 204 else answer.json())
+        except (ValueError, LookupError, TypeError, AttributeError):
+            raise self.foreign(request.noun) from None
+
+    def foreign(self, noun: str) -> ApiError:
+        """Somebody else answers there."""
+        return ApiError(
+            f"the API at {self.name} answered with something that is not a {noun}",
+            why="it is another version, or not tq",
+            fix="check that TQ_URL (or --url) is the root of a tq API, and of this version",
+        )
+
+    def error(self, answer: httpx.Response) -> TqError:
+        """What a refusal means; it has been read."""
+        with suppress(ValueError):
+            problem = answer.json()
+            if isinstance(problem, dict) and str(problem.get("type", "")).startswith(PROBLEM):
+                return error_of(problem)
+        if answer.status_code == 401:
+            return Unauthorised(f"the API at {self.name} wants a token", fix="set TQ_API_TOKEN to one that it knows")
+        return ApiError(
+            f"{self.name} does not answer as tq's API does",
+            why=f"status {answer.status_code}, not of tq's contract",
+            fix="check that TQ_URL (or --url) is the root of a tq API, and of this version",
+        )
+
+    def ended(self) -> Unreachable:
+        """A stream that goes on for ever has ended."""
+        return Unreachable(f"the API at {self.name} ended the stream of changes", fix="it may be restarting")
+
+
+def _own_url(settings: Settings) -> str:
+    from tq.ports import http_url  # late: brings psutil, and only this case needs it
+
+    return http_url(settings.api_host, settings.api_port)

@@ -1,0 +1,204 @@
+"""tq's HTTP API from the outside: each request as data, with how its answer is read. No I/O.
+
+``tq.client`` and ``tq.async_client`` send them; ``tq.remote`` knows to whom, and what a refusal means.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final, Generic, TypeVar
+from urllib.parse import quote
+
+from pydantic import BaseModel
+
+from tq.errors import ERRORS, ApiError, ErrorRecord, InvalidMessage, TqError, UnknownMessage
+from tq.fields import check_message_id
+from tq.figures import Stats
+from tq.messages import Message, Status, Submission
+
+T = TypeVar("T")
+
+#: What the ``type`` of tq's problem documents begins with.
+PROBLEM: Final = "urn:tq:problem:"
+#: Items that the API takes in one batch.
+MOST_ITEMS: Final = 1000
+
+_encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+@dataclass(frozen=True, slots=True)
+class Request(Generic[T]):
+    """One request.
+
+    Attributes:
+        method: of HTTP.
+        path: below the API's root.
+        noun: what it is answered with, for people.
+        read: makes that of the decoded answer, which is None for 204; raises what Python raises when the answer
+            is not one of tq's (ValueError, LookupError, TypeError, AttributeError).
+        params: the query.
+        headers: besides those of every request.
+        content: the body, JSON.
+        patience: seconds that the answer may take on purpose.
+    """
+
+    method: str
+    path: str
+    noun: str
+    read: Callable[[Any], T]
+    params: Mapping[str, str | int | float] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content: bytes | None = field(default=None, repr=False)
+    patience: float = 0.0
+
+
+# -- the verbs -------------------------------------------------------------------------------------
+
+
+def submit(submission: Submission, idempotency_key: str | None) -> Request[Message]:
+    """Submit one message."""
+    headers = {} if idempotency_key is None else {"Idempotency-Key": _header(idempotency_key)}
+    return _message("POST", "messages", content=encoded(submission), headers=headers)
+
+
+def submit_batch(items: Sequence[bytes]) -> Request[list[Message | TqError]]:
+    """Submit up to ``MOST_ITEMS`` messages, each ``encoded``."""
+    content = b'{"messages":[' + b",".join(items) + b"]}"
+    return Request(
+        "POST", "messages/batch", "result for each item of the batch", partial(_results, len(items)), content=content
+    )
+
+
+def get(message_id: str) -> Request[Message]:
+    """The message."""
+    return _message("GET", _path(message_id))
+
+
+def page(status: Status | None, limit: int, cursor: str | None) -> Request[tuple[list[Message], str | None]]:
+    """One page of the list of messages."""
+    given = {"limit": limit, "status": status and str(status), "cursor": cursor}
+    params = {name: value for name, value in given.items() if value is not None}
+    return Request("GET", "messages", "list of messages", _page, params=params)
+
+
+def next_message() -> Request[Message | None]:
+    """The message that a worker would take next."""
+    return Request("GET", "messages/next", "message", _message_or_none)
+
+
+def cancel(message_id: str) -> Request[Message]:
+    """Cancel a message."""
+    return _message("POST", f"{_path(message_id)}/cancel")
+
+
+def retry(message_id: str, api_key: str | None) -> Request[Message]:
+    """Queue a message again."""
+    return _message("POST", f"{_path(message_id)}/retry", content=_json({"api_key": api_key}) if api_key else None)
+
+
+def set_status(
+    message_id: str, status: Status, translation: str | None, error: str | ErrorRecord | None
+) -> Request[Message]:
+    """Move a message on."""
+    body = {"status": str(status), "translation": translation, "error": error}
+    given = {name: value for name, value in body.items() if value is not None}
+    return _message("POST", f"{_path(message_id)}/status", content=_json(given))
+
+
+def stats() -> Request[Stats]:
+    """Depths and figures."""
+    return Request("GET", "queue/stats", "stats", Stats.model_validate)
+
+
+def health() -> Request[dict[str, Any]]:
+    """What answers there."""
+    return Request("GET", "", "version", _health)
+
+
+def stream(after: str | None) -> Request[None]:
+    """The stream of changes."""
+    headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": after} if after else {})
+    return Request("GET", "events", "stream of changes", lambda _: None, headers=headers)
+
+
+# -- what is sent ----------------------------------------------------------------------------------
+
+
+def body_of(submission: Submission) -> dict[str, Any]:
+    """A submission as it is sent: what is as it is by default is left out, for an older API may not know all of it."""
+    body = submission.model_dump(mode="json", exclude_defaults=True, exclude={"api_key"})
+    if submission.api_key is not None:
+        body["api_key"] = submission.api_key.get_secret_value()
+    return body
+
+
+def encoded(submission: Submission) -> bytes:
+    """A submission as JSON."""
+    return _json(body_of(submission))
+
+
+def _json(data: Any) -> bytes:
+    return _encode(data).encode()
+
+
+def _path(message_id: str) -> str:
+    try:
+        check_message_id(message_id)
+    except ValueError as error:
+        raise UnknownMessage(f"no message has the id {message_id[:128]!r}", why=str(error)) from None
+    return f"messages/{quote(message_id, safe='')}"
+
+
+def _header(value: str) -> str:
+    if not value.isascii() or not value.isprintable():
+        raise InvalidMessage("the idempotency key must be 1 to 255 printable ASCII characters")
+    return value
+
+
+# -- what is answered ------------------------------------------------------------------------------
+
+
+def error_of(problem: Mapping[str, Any]) -> TqError:
+    """The error that the API's problem document stands for, as the class that it was there."""
+    cls = ERRORS.get(str(problem.get("type", "")).removeprefix(PROBLEM), ApiError)
+    what = str(problem.get("detail") or problem.get("title") or "the API reports an error")
+    words = {name: str(problem.get(name) or "") for name in ("why", "fix")}
+    if issubclass(cls, InvalidMessage):
+        return cls(what, errors=problem.get("errors") or (), **words)
+    return cls(what, **words)
+
+
+def _message(method: str, path: str, **options: Any) -> Request[Message]:
+    return Request(method, path, "message", Message.model_validate, **options)
+
+
+def _message_or_none(data: Any) -> Message | None:
+    return None if data is None else Message.model_validate(data)
+
+
+def _results(count: int, data: Any) -> list[Message | TqError]:
+    results = data["results"]
+    if len(results) != count:
+        raise ValueError("another number of results")
+    return [
+        Message.model_validate(item["message"]) if item.get("message") else error_of(item.get("error") or {})
+        for item in results
+    ]
+
+
+def _page(data: Any) -> tuple[list[Message], str | None]:
+    return _all(Message, data["messages"]), data.get("next_cursor")
+
+
+def _health(data: Any) -> dict[str, Any]:
+    return {**data, "version": data["version"]}
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def _all(model: type[M], items: list[Any]) -> list[M]:
+    return [model.model_validate(item) for item in items]

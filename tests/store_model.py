@@ -12,7 +12,7 @@ LIVE = set(Status) - ENDED
 #: Of a message whose process died under it.
 QUARANTINE_AFTER, POISON_AFTER = 2, 10
 #: Keys that say nothing of a single message; the stream is checked by itself.
-COUNTERS = {"tq:seq", "tq:claims", "tq:ageing", "tq:changes", "tq:full"}
+COUNTERS = {"tq:seq", "tq:claims", "tq:ageing", "tq:changes", "tq:full", "tq:totals"}
 
 
 @dataclass
@@ -136,7 +136,9 @@ class Model:
 
     def check(self, redis: Any) -> None:
         """Every key of the server is what the model says, and there is no other."""
-        keys = [key for key in redis.keys("*") if not key.startswith("tq:rate:") and key not in COUNTERS]
+        keys = [
+            key for key in redis.keys("*") if not key.startswith(("tq:rate:", "tq:minute:")) and key not in COUNTERS
+        ]
         pipe = redis.pipeline()
         for key in keys:
             kind = key.split(":")[1]

@@ -307,6 +307,7 @@ class Attempts:
                 account=attempt.account if attempt.bill.tokens else "",
                 retried=settled.status is Status.RETRYING and not deferred and "fallback" not in fields,
                 deferred=deferred,
+                calls=attempt.bill.calls,
             )
         )
 

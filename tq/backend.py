@@ -16,6 +16,7 @@ from pydantic import JsonValue
 from tq.errors import ErrorRecord, TqError
 from tq.figures import Stats
 from tq.messages import Change, Message, Status, Submission, parse_submission, wait_timeout
+from tq.tallies import History
 
 
 class SubmissionFields(TypedDict, total=False):
@@ -191,6 +192,10 @@ class Backend(ABC):
     @abstractmethod
     def stats(self) -> Stats:
         """Depths, counts, workers and throughput, at one moment."""
+
+    @abstractmethod
+    def history(self) -> History:
+        """What came of messages and attempts in each minute of the last hour, oldest first."""
 
     @abstractmethod
     def changes(self, after: str | None = None, *, block: float = 1.0) -> Changes:

@@ -16,6 +16,8 @@ class Bill:
         self.tokens = 0
         #: Whether the attempt has ended: what is added now, nobody books.
         self.closed = False
+        #: Seconds that each call took which was answered, or waited for in vain.
+        self.calls: list[float] = []
 
     def add(self, model: str, prompt_tokens: int, completion_tokens: int) -> None:
         """A call to ``model`` cost so many tokens."""

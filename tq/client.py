@@ -23,6 +23,7 @@ from tq.errors import ErrorRecord, TqError, Unreachable
 from tq.figures import Stats
 from tq.messages import Change, Message, Status, Submission
 from tq.remote import Remote
+from tq.tallies import History
 from tq.wire import Request
 
 T = TypeVar("T")
@@ -104,6 +105,10 @@ class Client(Backend):
     def stats(self) -> Stats:
         """See ``Backend.stats``."""
         return self._send(wire.stats())
+
+    def history(self) -> History:
+        """See ``Backend.history``."""
+        return self._send(wire.history())
 
     def changes(self, after: str | None = None, *, block: float = 1.0) -> Changes:
         """See ``Backend.changes``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 
 from tq.bill import Bill
@@ -76,16 +77,22 @@ class Endpoint:
             permit = await self._limiter.permit(
                 account, tokens(prompt.system) + 2 * tokens(prompt.user), urgent=job.urgent
             )
+        able = await self._learnt.of(prompt.model)
         self.calling += 1
+        began = time.monotonic()
         try:
-            completion = await self._complete(prompt, await self._learnt.of(prompt.model))
+            completion = await self._complete(prompt, able)
         except AttemptError as error:
+            # A refusal is quick and says nothing of how long an answer takes.
+            if error.usage or isinstance(error, ProviderTimeout):
+                bill.calls.append(time.monotonic() - began)
             bill.add(job.model, *(error.usage or (0, 0)))
             await self._tell(permit, error.limits, error)
             raise
         finally:
             self.calling -= 1
             await self._learnt.keep(prompt.model)
+        bill.calls.append(time.monotonic() - began)
         bill.add(job.model, completion.prompt_tokens, completion.completion_tokens)
         await self._tell(permit, completion.limits)
         return completion

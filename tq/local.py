@@ -17,6 +17,7 @@ from tq.messages import Change, Message, Status, Submission
 from tq.portal import PerProcess, get_portal
 from tq.queue import TranslationQueue
 from tq.settings import Settings
+from tq.tallies import History
 
 T = TypeVar("T")
 
@@ -99,6 +100,10 @@ class LocalClient(Backend):
     def stats(self) -> Stats:
         """See ``TranslationQueue.stats``."""
         return self.call(self._queue.stats())
+
+    def history(self) -> History:
+        """See ``TranslationQueue.history``."""
+        return self.call(self._queue.history())
 
     def changes(self, after: str | None = None, *, block: float = 1.0) -> Changes:
         """Changes after a cursor (None: from now on); a round without any takes ``block`` seconds."""

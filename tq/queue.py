@@ -52,6 +52,7 @@ from tq.sealing import Sealer, load_sealer
 from tq.settings import Settings, get_settings
 from tq.spending import Budget
 from tq.store import POISON_AFTER, open_store
+from tq.tallies import History, slug
 
 logger = logging.getLogger(__name__)
 
@@ -273,6 +274,10 @@ class TranslationQueue:
         known = [RateInfo.model_validate(asdict(rate)) for rate in rates]
         return stats.model_copy(update={"spend": self.budget.complete(stats.spend), "rates": known})
 
+    async def history(self) -> History:
+        """What came of messages and attempts in each minute of the last hour."""
+        return await self.store.history()
+
     async def changes(self, after: str | None = None, *, block: float = 1.0) -> AsyncIterator[builtins.list[Change]]:
         """Batches of transitions after a cursor (None: from now on), for ever.
 
@@ -350,6 +355,7 @@ class TranslationQueue:
             fields=fields,
             lease=max(self.settings.lease, self.settings.request_timeout),
             delay=self.settings.retry_base,
+            reason=slug(json.loads(fields["error"])["type"]) if "error" in fields else "",
         )
         if outcome == "gone":
             raise unknown(message_id)

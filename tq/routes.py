@@ -37,6 +37,7 @@ from tq.metrics import MEDIA_TYPE as METRICS_TYPE
 from tq.metrics import exposition
 from tq.providers.pseudo import WARNING as PSEUDO_NOTE
 from tq.queue import TranslationQueue
+from tq.tallies import History
 
 #: Seconds for Redis and the broker to answer when somebody asks whether they do.
 _PATIENCE: Final = 3.0
@@ -285,6 +286,12 @@ async def events(
 async def stats(request: Request) -> Response:
     """Depths, waits, counts, workers, throughput, what was spent today, and the providers' limits."""
     return _answer(await _queue(request).stats())
+
+
+@router.get("/queue/history", response_model=History, tags=["queue"])
+async def history(request: Request) -> Response:
+    """What came of messages and attempts in each minute of the last hour, oldest first."""
+    return _answer(await _queue(request).history())
 
 
 @router.get("/", response_model=ApiStatus, tags=["process"])

@@ -176,6 +176,7 @@ def _divide(bill: Bill, texts: Sequence[Text]) -> None:
     spent = bill.take()
     # The share of one that was cancelled meanwhile is booked by the others: they have the same payer.
     texts = [text for text in texts if not text.bill.closed] or texts
+    texts[0].bill.calls += bill.calls
     sizes = [max(1, len(text.text)) for text in texts]
     left, rest = sum(sizes), [spent.prompt_tokens, spent.completion_tokens]
     for text, size in zip(texts, sizes, strict=True):

@@ -25,6 +25,7 @@ asked:<digest>                   string who is finding it out; TTL TQ_LEASE, pro
 alive                            zset   processes with a heartbeat, until when; pruned by the reaper
 changes                          stream every transition, about the last 10,000; ids, no text
 rate:<window>                    hash   how many ended, per 10 s; TTL 80 s
+totals, minute:<Unix time / 60>  hash   what came of attempts (tallies.py): since ever, and by the minute; TTL 62 min
 limit:<digest>, limits           string rate limit of an account (endpoint, key, model) as JSON, TTL an hour or
                                  zset   until a longer cool-down ends; zset: digests by when that runs out
 lacking:<digest>                 set    what a model of an endpoint refuses; TTL a day after the last news
@@ -62,6 +63,7 @@ from tq.figures import DEFAULT_ACCOUNT, Stats
 from tq.messages import QUARANTINE, TRANSITIONS, Change, Message, Status
 from tq.records import Claim, Token, as_change, as_claim, as_mapping, as_message, as_stats, as_tokens
 from tq.settings import Settings
+from tq.tallies import MINUTES, History, Totals, as_history, as_totals, encode_calls
 
 PREFIX: Final = "tq:"
 #: Seconds for a call in all: redis-py tries again, and within each try it tries to connect again.
@@ -285,6 +287,7 @@ class Store:
         cost: int | None = None,
         account: str = "",
         deferred: bool = False,
+        calls: Sequence[float] = (),
     ) -> bool:
         """Record how an attempt ended; False when the message is not this epoch's any more.
 
@@ -300,6 +303,7 @@ class Store:
             cost: of these tokens, in billionths; None = their price is not known, or there are none.
             account: who pays, as ``TranslationQueue.account`` says; "" = nobody.
             deferred: put off before anything was sent: it does not count as an attempt.
+            calls: seconds that each call to a provider took.
         """
         flat = [part for pair in fields.items() for part in pair]
         answer = await self.script(
@@ -315,6 +319,7 @@ class Store:
             "" if cost is None else cost,
             account,
             int(deferred),
+            encode_calls(calls),
             *flat,
         )
         return bool(answer == "ok")
@@ -400,9 +405,19 @@ class Store:
         return str(outcome), int(spent), int(now)
 
     async def set_status(
-        self, message_id: str, status: Status, *, fields: Mapping[str, str], lease: float, delay: float
+        self,
+        message_id: str,
+        status: Status,
+        *,
+        fields: Mapping[str, str],
+        lease: float,
+        delay: float,
+        reason: str = "",
     ) -> tuple[str, str]:
-        """Move a message on for a program outside; see ``set_status.lua`` for the answers."""
+        """Move a message on for a program outside; see ``set_status.lua`` for the answers.
+
+        ``reason`` is the type slug of an error that it reports, or "".
+        """
         flat = [part for pair in fields.items() for part in pair]
         answer = await self.script(
             "set_status",
@@ -412,6 +427,7 @@ class Store:
             int(delay * 1000),
             self._ttl,
             token_hex(8),
+            reason,
             *flat,
         )
         return answer[0], answer[1] if len(answer) > 1 else ""
@@ -454,6 +470,15 @@ class Store:
     async def stats(self) -> Stats:
         """Depths, counts, workers and throughput, at one moment."""
         return as_stats(json.loads(await self.script("stats", *Status)))
+
+    async def totals(self) -> Totals:
+        """What was counted since the store was made."""
+        return as_totals(as_mapping(await self._call("HGETALL", f"{PREFIX}totals")))
+
+    async def history(self) -> History:
+        """What was counted in each minute of the last hour."""
+        now, *flat = await self.script("history", MINUTES)
+        return as_history(now, {n: as_mapping(fields) for n, fields in zip(flat[::2], flat[1::2], strict=True)})
 
     async def changes(self, after: str, *, block: float) -> builtins.list[Change]:
         """Transitions after a cursor, up to 500; waits at most ``block`` seconds for the first."""

@@ -18,6 +18,7 @@ from tq.errors import ERRORS, ApiError, ErrorRecord, InvalidMessage, TqError, Un
 from tq.fields import check_message_id
 from tq.figures import Stats
 from tq.messages import Message, Status, Submission
+from tq.tallies import History
 
 T = TypeVar("T")
 
@@ -111,6 +112,11 @@ def set_status(
 def stats() -> Request[Stats]:
     """Depths and figures."""
     return Request("GET", "queue/stats", "stats", Stats.model_validate)
+
+
+def history() -> Request[History]:
+    """The last hour."""
+    return Request("GET", "queue/history", "history", History.model_validate)
 
 
 def health() -> Request[dict[str, Any]]:

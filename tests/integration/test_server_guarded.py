@@ -27,6 +27,7 @@ ROUTES = [
     ("POST", "/messages/a/cancel"),
     ("POST", "/messages/a/retry"),
     ("GET", "/queue/stats"),
+    ("GET", "/queue/history"),
     ("GET", "/events"),
     ("GET", "/metrics"),
 ]

@@ -23,6 +23,7 @@ CONTRACT = {
     ("post", "/messages/{message_id}/cancel"),
     ("post", "/messages/{message_id}/retry"),
     ("get", "/queue/stats"),
+    ("get", "/queue/history"),
     ("get", "/health"),
     ("get", "/ready"),
     ("get", "/metrics"),

@@ -7,5 +7,5 @@ if not m or m.status ~= 'running' or m.owner:sub(1, #process) ~= process then re
 redis.call('HINCRBY', message_key(id), 'crashes', 1)
 redis.call('HSET', message_key(id), 'error', ARGV[4])
 redis.call('HDEL', message_key(id), 'owner')
-move(id, m, 'failed', { ttl = tonumber(ARGV[3]), info = 'poison' })
+move(id, m, 'failed', { ttl = tonumber(ARGV[3]), info = 'poison', reason = 'poison' })
 return 'ok'

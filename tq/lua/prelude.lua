@@ -19,12 +19,13 @@ local function line_key(m, payer) return P .. 'line:' .. m.priority .. ':' .. pa
 -- What a transition needs of a record; nil when there is none.
 local function load(id)
   local v = redis.call('HMGET', message_key(id), 'status', 'priority', 'queue', 'seq', 'epoch', 'attempts',
-    'languages', 'owner', 'crashes', 'idempotency', 'provider', 'model', 'payer')
+    'languages', 'owner', 'crashes', 'idempotency', 'provider', 'model', 'payer', 'started')
   if not v[1] then return nil end
   return {
     status = v[1], priority = v[2], queue = v[3] or nil, seq = v[4], epoch = tonumber(v[5] or '0'),
     attempts = tonumber(v[6] or '0'), languages = v[7] or '', owner = v[8] or '', crashes = tonumber(v[9] or '0'),
     idempotency = v[10] or nil, provider = v[11] or '', model = v[12] or '', payer = v[13] or nil,
+    started = v[14] or nil,
   }
 end
 
@@ -44,6 +45,30 @@ end
 local function count(what)
   local key = P .. 'rate:' .. math.floor(now / RATE_WINDOW)
   if redis.call('HINCRBY', key, what, 1) == 1 then redis.call('PEXPIRE', key, RATE_WINDOW * 8) end
+end
+
+-- What came of attempts and messages, for ever; tallies.py names the fields and reads them.
+local function tally(field, by) redis.call('HINCRBY', P .. 'totals', field, by or 1) end
+
+-- The same by the minute, for an hour and the minute that is not over.
+local MINUTE, MINUTES_KEPT = 60000, 62
+local function tally_minute(field)
+  local key = P .. 'minute:' .. math.floor(now / MINUTE)
+  if redis.call('HINCRBY', key, field, 1) == 1 then redis.call('PEXPIRE', key, MINUTES_KEPT * MINUTE) end
+end
+local function tally_both(field)
+  tally(field)
+  tally_minute(field)
+end
+
+-- An attempt ended; completed ones by how long they took, too, in steps of a fifth.
+local OUTCOMES = {
+  completed = 'completed', failed = 'failed', retrying = 'retried', cancelled = 'cancelled', queued = 'released',
+}
+local function tally_attempt(m, to, options)
+  tally_both((options.outcome or OUTCOMES[to]) .. ':' .. (options.reason or ''))
+  if to ~= 'completed' or not m.started then return end
+  tally_minute('b' .. math.ceil(4 * math.log(math.max(1, now - m.started)) / math.log(2)))
 end
 
 -- What was spent is kept per UTC day of the server's clock, for five weeks.
@@ -125,7 +150,8 @@ end
 local ENDED = { completed = true, failed = true, cancelled = true }
 
 -- Everything that a status carries with it besides the record's own fields: the indexes, the keys
--- of the message, their TTL. `until_` is when a lease ends or a retry is due; `ttl` in milliseconds.
+-- of the message, their TTL. `until_` is when a lease ends or a retry is due; `ttl` in milliseconds;
+-- `outcome` and `reason` are what an attempt is counted as.
 local function move(id, m, to, options)
   local from = m.status
   if not (LEGAL[from] and LEGAL[from][to]) then return false end
@@ -147,6 +173,7 @@ local function move(id, m, to, options)
     redis.call('HDEL', key, 'finished', 'error')
     if m.idempotency then redis.call('PERSIST', P .. 'idempotency:' .. m.idempotency) end
   end
+  if from == 'running' then tally_attempt(m, to, options) elseif ENDED[to] then tally_both('ended:' .. to) end
   m.status = to
   redis.call('ZADD', status_key(to), m.seq, id)
   redis.call('HSET', key, 'status', to)

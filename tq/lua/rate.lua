@@ -252,6 +252,7 @@ end
 function verbs.cool(wait, age)
   wait = math.min(wait, LONGEST_COOL)
   s.refused = s.refused + 1
+  tally('throttled')
   s.answered = true
   -- A call that was let go before we began to keep still says nothing new, but for how long.
   if clock - age < (s.cool or 0) then

@@ -17,6 +17,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'leases', '-inf', now, 'LIM
   else
     local key = message_key(id)
     redis.call('HDEL', key, 'owner')
+    tally('leases')
     -- Only a process that died may have died of the message: not a program outside, and not a worker
     -- whose heart still beats (the answer to its claim was lost, or it stood still for a while).
     local process = m.owner:match('^(.*)#')
@@ -24,14 +25,14 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'leases', '-inf', now, 'LIM
     if m.owner ~= 'outside' and not alive then m.crashes = redis.call('HINCRBY', key, 'crashes', 1) end
     if m.crashes >= tonumber(ARGV[5]) then
       redis.call('HSET', key, 'error', ARGV[3])
-      move(id, m, 'failed', { ttl = ttl, info = 'poison' })
+      move(id, m, 'failed', { ttl = ttl, info = 'poison', reason = 'poison' })
       poisoned[#poisoned + 1] = id
     else
       if m.crashes >= tonumber(ARGV[4]) then
         m.queue = QUARANTINE
         redis.call('HSET', key, 'queue', QUARANTINE)
       end
-      move(id, m, 'queued', { info = 'lease expired' })
+      move(id, m, 'queued', { info = 'lease expired', outcome = 'expired' })
       add(id, m)
     end
   end

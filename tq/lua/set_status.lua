@@ -1,5 +1,6 @@
 -- A program outside moves a message on (POST /messages/{id}/status).
--- ARGV: id, status, lease in ms, delay in ms, TTL in ms, a word of this request alone, then field, value, ...
+-- ARGV: id, status, lease in ms, delay in ms, TTL in ms, a word of this request alone, type of an error
+--       that it reports or '', then field, value, ...
 -- -> {'ok', status before} | {'illegal', status} | {'missing-key', status} | {'gone'}
 even_when_full()
 local id, to = ARGV[1], ARGV[2]
@@ -16,9 +17,9 @@ if ENDED[from] then
   return { 'ok', from }
 end
 redis.call('HSET', key, 'request', ARGV[6])
-for i = 7, #ARGV, 2 do redis.call('HSET', key, ARGV[i], ARGV[i + 1]) end
+for i = 8, #ARGV, 2 do redis.call('HSET', key, ARGV[i], ARGV[i + 1]) end
 redis.call('HDEL', key, 'owner')
-local options = { until_ = now + tonumber(ARGV[4]), ttl = tonumber(ARGV[5]) }
+local options = { until_ = now + tonumber(ARGV[4]), ttl = tonumber(ARGV[5]), reason = ARGV[7] }
 if to == 'running' then
   m.epoch = m.epoch + 1
   m.attempts = m.attempts + 1

@@ -16,9 +16,20 @@ end
 local known_print = redis.call('HGET', message_key(id), 'print')
 if known_print then return { known_print == print and 'same' or 'duplicate', id, now } end
 local queued = redis.call('ZCARD', status_key('queued'))
-if queued >= tonumber(ARGV[8]) then return { 'full', tostring(queued), now } end
+-- Counted even when the memory is full.
+local function refuse(reason)
+  even_when_full()
+  tally('refused:' .. reason)
+end
+if queued >= tonumber(ARGV[8]) then
+  refuse('queue-full')
+  return { 'full', tostring(queued), now }
+end
 local spent = overspent(ARGV[9], tonumber(ARGV[10]))
-if spent then return { 'budget', spent, now } end
+if spent then
+  refuse('budget-exceeded')
+  return { 'budget', spent, now }
+end
 
 -- What was accepted needs some memory on its way, and workers need some to start: a part is kept for them.
 -- How much is left is asked for five times a second at most; without the right to ask, Redis itself refuses.
@@ -53,4 +64,5 @@ end
 redis.call('ZADD', status_key('queued'), m.seq, id)
 line_up(id, m)
 record_change(id, m)
+tally('submitted')
 return { 'new', id, now }

@@ -269,7 +269,7 @@ class StoreMachine(RuleBasedStateMachine):
         translation = "from outside" if to is Status.COMPLETED else None
         fields = ["error", ERROR] if fails else ["translation", translation] if translation else []
         before = entry.status
-        answers = self.twice("set_status", message_id, to, *[int(LONG * 1000)] * 3, NONCE, *fields)
+        answers = self.twice("set_status", message_id, to, *[int(LONG * 1000)] * 3, NONCE, "", *fields)
         if before in ENDED and entry.own_key:
             assert answers == [["missing-key", before]] * 2
             return

@@ -41,7 +41,9 @@ class Api:
 
     def client(self, **options: Any) -> httpx.Client:
         """An HTTP client for it; close it."""
-        return httpx.Client(base_url=self.url, timeout=30, trust_env=False, **options)
+        return httpx.Client(
+            base_url=self.url, timeout=30, trust_env=False, limits=httpx.Limits(max_connections=None), **options
+        )
 
     def __enter__(self) -> Self:
         log = self._folder / f"api-{self.port}.log"

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from tq import problems
-from tq.bodies import Batch, ReportedFailure, Revival, Selection, StatusChange
+from tq.bodies import Batch, FailureSelection, ReportedFailure, Revival, Selection, StatusChange
 from tq.fields import JSON_SCHEMA
 from tq.messages import CURSOR_PATTERN, Change, Submission
 
@@ -27,6 +27,7 @@ _MODELS: Final[tuple[type[BaseModel], ...]] = (
     Batch,
     Selection,
     Revival,
+    FailureSelection,
     ReportedFailure,
     StatusChange,
     Change,
@@ -45,7 +46,7 @@ _REASONS: Final[Mapping[int, str]] = {
     401: "The bearer token is missing or wrong.",
     402: "TQ_BUDGET_PER_DAY is spent for this key and day. Nothing was changed.",
     403: "A page of another site asks (`Origin`), or other machines could and no token is set.",
-    404: "No message has this id.",
+    404: "No message has this id, or no queue this name.",
     408: "The request did not arrive in time.",
     409: "The message's state, or what is known under this id or idempotency key, forbids it.",
     413: "The content or the body is too large.",

@@ -27,8 +27,10 @@ from tq.errors import (
     AttemptLost,
     AttemptReleased,
     BudgetExceeded,
+    QueuePaused,
     TqError,
     UnexpectedError,
+    queue_paused,
 )
 from tq.glossary import terms_of
 from tq.heart import Heart
@@ -50,6 +52,8 @@ _SOON: Final = 10.0
 _LATER: Final = 300.0
 #: Seconds until another model is tried.
 _AT_ONCE: Final = 0.05
+#: Seconds for which a queue that was found paused is left alone.
+_PAUSED: Final = 1.0
 #: Seconds for which it is known whether messages are queued.
 _FRESH: Final = 0.05
 
@@ -75,6 +79,7 @@ class _Attempt:
         self.began = time.monotonic()
         self.bill = bill
         self.account = ""
+        self.model = ""
         self.why_aborted: TqError | None = None
         self._task = task
         self._settling = False
@@ -111,6 +116,7 @@ class Attempts:
         self._prices = queue.budget.prices
         self._slots = 0
         self._depth = (0.0, False)
+        self._paused: dict[str, float] = {}
         self._policy = RetryPolicy(
             self._settings.max_retries, self._settings.retry_base, self._settings.retry_max_delay
         )
@@ -127,6 +133,10 @@ class Attempts:
     def share(self, slots: int) -> None:
         """From now on messages may share calls: so many of them can run here at once."""
         self._slots = slots
+
+    def is_paused(self, queue: str) -> bool:
+        """Whether nothing of a queue could begin a moment ago: it is not worth while to take tokens of it."""
+        return time.monotonic() < self._paused.get(queue, 0.0)
 
     async def aclose(self) -> None:
         """Stop the heartbeat and close the providers' connections."""
@@ -148,6 +158,7 @@ class Attempts:
         Raises:
             UnknownMessage: the id does not exist.
             IllegalTransition: the message named is not queued.
+            QueuePaused: its queue is paused.
         """
         while True:
             wanted = await self._queue.store.next_id() if message_id is None else message_id
@@ -160,6 +171,8 @@ class Attempts:
                 return await self._queue.get(wanted)
             if message_id is not None:
                 message = await self._queue.get(wanted)
+                if message.status is Status.QUEUED and self.is_paused(message.queue):
+                    raise queue_paused(message.queue)
                 raise illegal(wanted, message.status, Status.RUNNING)
 
     async def _claim(self, message_id: str) -> Claim | None:
@@ -178,7 +191,11 @@ class Attempts:
         Asked again by the same owner it is answered again, so that it is known in the end.
         """
         owner = f"{self._name}#{next(self._numbers)}"
-        return await self._until_stored(lambda: self._queue.store.claim(message_id, owner, self._settings.model))
+        try:
+            return await self._until_stored(lambda: self._queue.store.claim(message_id, owner, self._settings.model))
+        except QueuePaused as error:
+            self._paused[error.queue] = time.monotonic() + _PAUSED
+            return None
 
     async def _release(self, claim: Claim, spent: Spent = NOTHING, account: str = "") -> None:
         message_id = claim.message.message_id
@@ -209,7 +226,7 @@ class Attempts:
         message = attempt.claim.message
         try:
             job = self._job(attempt.claim)
-            attempt.account = job.account
+            attempt.account, attempt.model = job.account, job.model
             kept = StoredCheckpoints(self._queue.store, message.message_id, attempt.claim.epoch, job.account)
             return await self._translator.translate(job, attempt.bill, kept)
         except (AttemptError, AttemptDeferred, BudgetExceeded) as error:
@@ -308,6 +325,7 @@ class Attempts:
                 retried=settled.status is Status.RETRYING and not deferred and "fallback" not in fields,
                 deferred=deferred,
                 calls=attempt.bill.calls,
+                model="" if deferred else attempt.model,
             )
         )
 
@@ -374,6 +392,8 @@ class Attempts:
         while True:
             try:
                 return await call()
+            except QueuePaused:
+                raise
             except TqError as error:
                 logger.warning("waiting for the store: %s", error)
             await asyncio.sleep(pause)

@@ -5,18 +5,25 @@
 
 from __future__ import annotations
 
+import builtins
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, ClassVar, Literal, Self, TypedDict, Unpack
+from typing import Any, ClassVar, Final, Literal, Self, TypedDict, Unpack
 
 from pydantic import JsonValue
 
-from tq.errors import ErrorRecord, TqError
+from tq.errors import AmbiguousId, ErrorRecord, TqError, UnknownMessage
+from tq.failures import Failures, Retried
 from tq.figures import Stats
+from tq.filters import MessageFilter
 from tq.messages import Change, Message, Status, Submission, parse_submission, wait_timeout
 from tq.tallies import History
+from tq.timeline import TimelineEntry
+
+#: Ids that are named when it is not clear which is meant.
+_CANDIDATES: Final = 5
 
 
 class SubmissionFields(TypedDict, total=False):
@@ -150,9 +157,71 @@ class Backend(ABC):
 
     @abstractmethod
     def list(
-        self, status: Status | None = None, *, limit: int = 50, cursor: str | None = None
+        self,
+        status: Status | None = None,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+        matching: MessageFilter | None = None,
     ) -> tuple[list[Message], str | None]:
-        """Up to ``limit`` (1 to 200) messages, newest first, and the cursor of the page after, or None."""
+        """Up to ``limit`` (1 to 200) messages, newest first, and the cursor of the page after, or None.
+
+        With a filter a page may have fewer, even none, although there is one after it.
+        """
+
+    def resolve(self, prefix: str) -> str:
+        """The id that this is, or that alone begins so.
+
+        Raises:
+            UnknownMessage: there is none.
+            AmbiguousId: there are several.
+        """
+        try:
+            return self.get(prefix).message_id
+        except UnknownMessage as unknown:
+            found, _ = self.list(limit=_CANDIDATES + 1, matching=MessageFilter(prefix=prefix)) if prefix else ([], None)
+            if not found:
+                raise unknown from None
+        if len(found) > 1:
+            shown = ", ".join(message.message_id for message in found[:_CANDIDATES])
+            raise AmbiguousId(
+                f"several ids begin with {prefix!r}",
+                why=shown + (", …" if len(found) > _CANDIDATES else ""),
+                fix="give more of it",
+            )
+        return found[0].message_id
+
+    @abstractmethod
+    def timeline(self, message_id: str) -> builtins.list[TimelineEntry]:
+        """Every status that a message entered, oldest first, and what each attempt came to.
+
+        Raises:
+            UnknownMessage: there is none.
+        """
+
+    @abstractmethod
+    def pause(self, queue: str) -> None:
+        """Have nothing more of a queue begin until it is resumed; what runs goes on.
+
+        Raises:
+            UnknownQueue: there is none of that name.
+        """
+
+    @abstractmethod
+    def resume(self, queue: str) -> None:
+        """Go on with a queue that was paused.
+
+        Raises:
+            UnknownQueue: there is none of that name.
+        """
+
+    @abstractmethod
+    def failures(self) -> Failures:
+        """Failed messages by reason, the most frequent first."""
+
+    @abstractmethod
+    def retry_failures(self, kind: str | None = None) -> Retried:
+        """Queue failed messages again, up to 1,000: all, or those with one type of error."""
 
     @abstractmethod
     def next(self) -> Message | None:

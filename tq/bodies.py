@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from tq.errors import ContentTooLarge, InvalidMessage, MalformedRequest, TqError
 from tq.fields import TEXT_PATTERN, ApiKey, LanguageTag, SomeText, Text
-from tq.messages import Message, Status, Submission, invalid_message, parse_submission
+from tq.messages import Message, QueueName, Status, Submission, invalid_message, parse_submission
 from tq.problems import Problem, is_none
 from tq.settings import Settings
 
@@ -202,6 +202,12 @@ class Revival(_Body):
     api_key: ApiKey | None = Field(None, description="Needed if the message was submitted with a key of its own.")
 
 
+class FailureSelection(_Body):
+    """Which failed messages to retry; all when absent."""
+
+    type: Annotated[str, Field(max_length=64)] | None = None
+
+
 class ReportedFailure(_Body):
     """Why an attempt outside of tq failed."""
 
@@ -285,6 +291,13 @@ class MessagePage(BaseModel):
 
     messages: list[Message]
     next_cursor: str | None = Field(description="Pass it as `cursor` for the page after; null on the last one.")
+
+
+class QueueState(BaseModel):
+    """Whether a queue is paused now."""
+
+    queue: QueueName
+    paused: bool
 
 
 class ApiStatus(BaseModel):

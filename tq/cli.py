@@ -14,7 +14,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from tq import stack_commands
+from tq import queue_commands, stack_commands
 from tq.errors import StoreRefused, TqError, Unauthorised, Unreachable, UsageError
 from tq.options import (
     AskKey,
@@ -327,6 +327,7 @@ def config() -> None:
     load_settings()  # raises what is wrong with them, below the list that helps to mend it
 
 
+queue_commands.register(app)
 stack_commands.register(app)
 
 

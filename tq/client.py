@@ -20,10 +20,13 @@ from pydantic import ValidationError
 from tq import wire
 from tq.backend import Backend, Changes
 from tq.errors import ErrorRecord, TqError, Unreachable
+from tq.failures import Failures, Retried
 from tq.figures import Stats
+from tq.filters import MessageFilter
 from tq.messages import Change, Message, Status, Submission
 from tq.remote import Remote
 from tq.tallies import History
+from tq.timeline import TimelineEntry
 from tq.wire import Request
 
 T = TypeVar("T")
@@ -79,10 +82,15 @@ class Client(Backend):
         return self._send(wire.get(message_id))
 
     def list(
-        self, status: Status | None = None, *, limit: int = 50, cursor: str | None = None
+        self,
+        status: Status | None = None,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+        matching: MessageFilter | None = None,
     ) -> tuple[builtins.list[Message], str | None]:
         """See ``Backend.list``."""
-        return self._send(wire.page(status, limit, cursor))
+        return self._send(wire.page(status, limit, cursor, matching))
 
     def next(self) -> Message | None:
         """See ``Backend.next``."""
@@ -101,6 +109,26 @@ class Client(Backend):
     ) -> Message:
         """See ``Backend.set_status``."""
         return self._send(wire.set_status(message_id, status, translation, error))
+
+    def timeline(self, message_id: str) -> builtins.list[TimelineEntry]:
+        """See ``Backend.timeline``."""
+        return self._send(wire.timeline(message_id))
+
+    def pause(self, queue: str) -> None:
+        """See ``Backend.pause``."""
+        self._send(wire.pause(queue))
+
+    def resume(self, queue: str) -> None:
+        """See ``Backend.resume``."""
+        self._send(wire.resume(queue))
+
+    def failures(self) -> Failures:
+        """See ``Backend.failures``."""
+        return self._send(wire.failures())
+
+    def retry_failures(self, kind: str | None = None) -> Retried:
+        """See ``Backend.retry_failures``."""
+        return self._send(wire.retry_failures(kind))
 
     def stats(self) -> Stats:
         """See ``Backend.stats``."""

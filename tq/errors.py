@@ -180,6 +180,46 @@ class IllegalTransition(TqError):
     exit_code = 2
 
 
+class QueuePaused(TqError):
+    """Nothing of this queue begins until somebody resumes it."""
+
+    type = "queue-paused"
+    title = "The queue is paused"
+    http_status = 409
+    exit_code = 2
+
+    def __init__(self, what: str, *, queue: str = "", why: str = "", fix: str = "") -> None:
+        super().__init__(what, why=why, fix=fix)
+        self.queue = queue
+
+
+def queue_paused(queue: str) -> QueuePaused:
+    """409: said the same everywhere."""
+    return QueuePaused(
+        f"the queue {queue!r} is paused",
+        queue=queue,
+        fix=f"resume it: `tq resume {queue}`, or POST /queues/{queue}/resume",
+    )
+
+
+class UnknownQueue(TqError):
+    """No queue has this name."""
+
+    type = "unknown-queue"
+    title = "Unknown queue"
+    http_status = 404
+    exit_code = 3
+
+
+class AmbiguousId(TqError):
+    """Several messages have ids that begin so."""
+
+    type = "ambiguous-id"
+    title = "Several messages have such an id"
+    http_status = 409
+    exit_code = 2
+
+
 class DuplicateMessage(TqError):
     """The id exists already, with another body."""
 

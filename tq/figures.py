@@ -105,4 +105,5 @@ class Stats(BaseModel):
     workers: list[WorkerInfo]
     throughput: dict[str, float] = Field(description="completed and failed a minute; attempts a minute")
     spend: Spend = Field(default_factory=Spend, description="tokens and cost of today")
+    paused: list[QueueName] = Field(default_factory=list, description="queues of which nothing begins")
     rates: list[RateInfo] = Field(default_factory=list, description="limits of providers, and cool-downs")

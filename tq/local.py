@@ -12,12 +12,15 @@ from typing import Any, TypeVar
 
 from tq.backend import Backend, Changes
 from tq.errors import ErrorRecord, TqError, Unreachable
+from tq.failures import Failures, Retried
 from tq.figures import Stats
+from tq.filters import MessageFilter
 from tq.messages import Change, Message, Status, Submission
 from tq.portal import PerProcess, get_portal
 from tq.queue import TranslationQueue
 from tq.settings import Settings
 from tq.tallies import History
+from tq.timeline import TimelineEntry
 
 T = TypeVar("T")
 
@@ -74,10 +77,35 @@ class LocalClient(Backend):
         return self.call(self._queue.get(message_id))
 
     def list(
-        self, status: Status | None = None, *, limit: int = 50, cursor: str | None = None
+        self,
+        status: Status | None = None,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+        matching: MessageFilter | None = None,
     ) -> tuple[builtins.list[Message], str | None]:
         """See ``TranslationQueue.list``."""
-        return self.call(self._queue.list(status, limit=limit, cursor=cursor))
+        return self.call(self._queue.list(status, limit=limit, cursor=cursor, matching=matching))
+
+    def timeline(self, message_id: str) -> builtins.list[TimelineEntry]:
+        """See ``TranslationQueue.timeline``."""
+        return self.call(self._queue.timeline(message_id))
+
+    def pause(self, queue: str) -> None:
+        """See ``TranslationQueue.pause``."""
+        self.call(self._queue.pause(queue))
+
+    def resume(self, queue: str) -> None:
+        """See ``TranslationQueue.resume``."""
+        self._call_and_wake(self._queue.resume(queue))
+
+    def failures(self) -> Failures:
+        """See ``TranslationQueue.failures``."""
+        return self.call(self._queue.failures())
+
+    def retry_failures(self, kind: str | None = None) -> Retried:
+        """See ``TranslationQueue.retry_failures``; returns when workers have been woken too."""
+        return self._call_and_wake(self._queue.retry_failures(kind))
 
     def next(self) -> Message | None:
         """See ``TranslationQueue.next``."""

@@ -31,12 +31,21 @@ from tq.errors import (
     Poisoned,
     QueueFull,
     ReportedError,
+    StoreFull,
+    StoreRefused,
     TqError,
     UnknownMessage,
+    UnknownQueue,
+    Unreachable,
+    queue_paused,
 )
+from tq.failures import Failures, Retried, grouped
 from tq.fields import check_message_id, check_some_text, check_text
 from tq.figures import DEFAULT_ACCOUNT, RateInfo, Stats
+from tq.filters import MessageFilter
 from tq.messages import (
+    QUARANTINE,
+    QUEUES,
     TRANSITIONS,
     Change,
     Message,
@@ -53,10 +62,15 @@ from tq.settings import Settings, get_settings
 from tq.spending import Budget
 from tq.store import POISON_AFTER, open_store
 from tq.tallies import History, slug
+from tq.timeline import TimelineEntry, entries
 
 logger = logging.getLogger(__name__)
 
 _MAX_LIST: Final = 200
+#: Pages that are looked at for one with a filter; failed messages that are looked at, and that are retried at once.
+_MOST_PAGES: Final = 20
+_MOST_FAILURES: Final = 10_000
+_MOST_RETRIED: Final = 1000
 #: Messages that one round of the reaper's script moves at most: it blocks Redis meanwhile.
 _MOST_DUE: Final = 500
 _MAX_CURSOR: Final = 18
@@ -85,6 +99,8 @@ class TranslationQueue:
         self.store = open_store(self.settings)
         self.publisher = Publisher(self.settings, self.store)
         self.budget = Budget(self.settings)
+        #: How many messages waited when one was submitted here last.
+        self.queued = 0
         self._sealer: Sealer | None = None
 
     @property
@@ -160,8 +176,9 @@ class TranslationQueue:
 
     async def _finish(self, submitted: _Submitted) -> Message:
         """What the store said to it."""
-        outcome, known, now = await submitted.answer
+        outcome, known, now, *queued = await submitted.answer
         if outcome == "new":
+            self.queued = int(queued[0])
             self.publisher.soon([Token(submitted.message_id, None, submitted.priority)])
             return _new_message(submitted.message_id, submitted.priority, submitted.body, now)
         if outcome == "same":
@@ -246,10 +263,34 @@ class TranslationQueue:
             raise unknown(message_id)
         return message
 
+    async def timeline(self, message_id: str) -> builtins.list[TimelineEntry]:
+        """Every status that a message entered, oldest first.
+
+        Raises:
+            UnknownMessage: there is none.
+        """
+        found = await self.store.log(message_id) if _is_id(message_id) else None
+        if found is None:
+            raise unknown(message_id)
+        return entries(*found)
+
+    async def failures(self) -> Failures:
+        """Failed messages by reason; of very many the newest only."""
+        found = await self.store.failures(_MOST_FAILURES + 1)
+        return Failures(groups=grouped(found[:_MOST_FAILURES]), complete=len(found) <= _MOST_FAILURES)
+
     async def list(
-        self, status: Status | None = None, *, limit: int = 50, cursor: str | None = None
+        self,
+        status: Status | None = None,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+        matching: MessageFilter | None = None,
     ) -> tuple[builtins.list[Message], str | None]:
         """Messages, newest first, and the cursor of the page after (None: this was the last).
+
+        With a filter a page may have fewer than ``limit`` although there is one after it: no more than some thousand
+        are looked at for each.
 
         Raises:
             InvalidMessage: the cursor is not one of ours, or the limit is not 1 to 200.
@@ -259,9 +300,42 @@ class TranslationQueue:
         if cursor is not None and not (cursor.isascii() and cursor.isdigit() and len(cursor) <= _MAX_CURSOR):
             raise InvalidMessage("the cursor is not valid", fix="pass next_cursor of the page before, unchanged")
         below = int(cursor) if cursor else None
-        found = await self.store.list([status] if status else list(Status), below=below, limit=limit + 1)
-        more = str(found[limit - 1][1]) if len(found) > limit else None
-        return [message for message, _ in found[:limit]], more
+        statuses = [status] if status else [*Status]
+        if matching is None or matching == MessageFilter():
+            found = await self.store.list(statuses, below=below, limit=limit + 1)
+            more = str(found[limit - 1][1]) if len(found) > limit else None
+            return [message for message, _ in found[:limit]], more
+        if matching.prefix:
+            return await self._beginning(statuses, below, limit, matching)
+        messages: builtins.list[Message] = []
+        for _ in range(_MOST_PAGES):
+            found = await self.store.list(statuses, below=below, limit=_MAX_LIST)
+            for message, seq in found:
+                below = seq
+                if matching(message):
+                    messages.append(message)
+                    if len(messages) == limit:
+                        return messages, str(seq)
+            if len(found) < _MAX_LIST:
+                return messages, None
+        return messages, str(below)
+
+    async def _beginning(
+        self, statuses: Sequence[Status], below: int | None, limit: int, matching: MessageFilter
+    ) -> tuple[builtins.list[Message], str | None]:
+        known = await self.store.beginning(matching.prefix or "", statuses, most=_MAX_LIST)
+        known = [(message_id, seq) for message_id, seq in known if below is None or seq < below]
+        found = await asyncio.gather(*(self.store.get(message_id) for message_id, _ in known[:_MAX_LIST]))
+        # One that was on the move may be found in two statuses, and one that ended is there no more.
+        chosen = [
+            (message, seq)
+            for message, (_, seq) in zip(found, known, strict=False)
+            if message is not None and message.status in statuses and matching(message)
+        ]
+        messages = [message for message, _ in chosen[:limit]]
+        if len(chosen) > limit:
+            return messages, str(chosen[limit - 1][1])
+        return messages, str(known[_MAX_LIST - 1][1]) if len(known) > _MAX_LIST else None
 
     async def next(self) -> Message | None:
         """The message that a worker would take next, untouched; None when nothing waits."""
@@ -332,6 +406,44 @@ class TranslationQueue:
             raise illegal(message_id, Status(answer), Status.QUEUED)
         return await self._wake(message_id)
 
+    async def retry_failures(self, kind: str | None = None) -> Retried:
+        """Queue failed messages again, the newest thousand, or those of them with this type of error.
+
+        Raises:
+            Unreachable: Redis does not answer; some may have been queued.
+        """
+        found = await self.store.failures(_MOST_FAILURES + 1)
+        ids = [message_id for message_id, error, _ in found if kind in (None, error["type"])]
+        count = refused = 0
+        for start in range(0, min(len(ids), _MOST_RETRIED), _MAX_LIST):
+            chunk = ids[start : min(start + _MAX_LIST, _MOST_RETRIED)]
+            for outcome in await asyncio.gather(*map(self.retry, chunk), return_exceptions=True):
+                if isinstance(outcome, Message):
+                    count += 1
+                elif isinstance(outcome, Unreachable | StoreRefused | StoreFull) or not isinstance(outcome, TqError):
+                    raise outcome
+                else:
+                    refused += 1
+        return Retried(retried=count, refused=refused, more=len(ids) > _MOST_RETRIED or len(found) > _MOST_FAILURES)
+
+    async def pause(self, queue: str) -> None:
+        """Have nothing more of a queue begin until it is resumed; what runs goes on.
+
+        Raises:
+            UnknownQueue: there is none of that name.
+        """
+        await self.store.pause(_known(queue), paused=True)
+
+    async def resume(self, queue: str) -> None:
+        """Go on with a queue that was paused.
+
+        Raises:
+            UnknownQueue: there is none of that name.
+        """
+        await self.store.pause(_known(queue), paused=False)
+        # What was held meanwhile needs a token again.
+        await self.requeue_due()
+
     async def set_status(
         self, message_id: str, status: Status, *, translation: str | None = None, error: str | ErrorRecord | None = None
     ) -> Message:
@@ -344,6 +456,7 @@ class TranslationQueue:
             UnknownMessage: there is none.
             IllegalTransition: the state machine has no such way.
             MissingKey: queued again, and its own key was deleted when it ended.
+            QueuePaused: it cannot begin now.
             InvalidMessage: completed without a translation, or one with another status.
         """
         fields = _reported(status, translation, error)
@@ -361,6 +474,8 @@ class TranslationQueue:
             raise unknown(message_id)
         if outcome == "missing-key":
             raise missing_key(message_id)
+        if outcome == "paused":
+            raise queue_paused((await self.get(message_id)).queue)
         if outcome == "illegal":
             raise illegal(message_id, Status(before), status)
         if status is Status.QUEUED:
@@ -430,6 +545,12 @@ def unknown(message_id: str) -> UnknownMessage:
         f"no message has the id {shown!r}",
         fix="check the id; ended messages are kept for TQ_RESULT_TTL (7 days by default)",
     )
+
+
+def _known(queue: str) -> str:
+    if queue not in (*QUEUES, QUARANTINE):
+        raise UnknownQueue(f"there is no queue {queue[:64]!r}", fix=f"one of {', '.join((*QUEUES, QUARANTINE))}")
+    return queue
 
 
 def missing_key(message_id: str) -> MissingKey:

@@ -6,7 +6,7 @@ import json
 import logging
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from queue import Empty
 from time import monotonic
 from typing import Any, Final
@@ -42,11 +42,13 @@ class QueueOrder:
     Args:
         channel: the kombu channel that the worker consumes from.
         slots: messages in flight at most; 0 = no limit.
+        is_paused: whether a queue is to be left alone now.
     """
 
-    def __init__(self, channel: Any, slots: int) -> None:
+    def __init__(self, channel: Any, slots: int, is_paused: Callable[[str], bool]) -> None:
         self._channel = channel
         self._slots = slots or sys.maxsize
+        self._is_paused = is_paused
         self._limits = {QUARANTINE: 1}
         self._held: dict[str, str] = {}
         self._count: Counter[str] = Counter()
@@ -69,8 +71,9 @@ class QueueOrder:
 
     def consume(self, n: int) -> list[str]:
         """The queues of the next pop."""
-        allowed = [name for name in self._queues if self._room(name) > 0]
-        self._left_out = len(allowed) < len(self._queues)
+        open_ = [name for name in self._queues if not self._is_paused(name)]
+        allowed = [name for name in open_ if self._room(name) > 0]
+        self._left_out = len(allowed) < len(open_)
         if self._left_out:
             self._remember_connection()
         return allowed[:n]

@@ -163,6 +163,7 @@ def as_stats(data: Mapping[str, Any]) -> Stats:
         running=counts[Status.RUNNING],
         retries_pending=counts[Status.RETRYING],
         workers=[WorkerInfo(**json.loads(worker), alive_until=utc(until)) for worker, until in data["workers"]],
+        paused=sorted(data.get("paused") or ()),
         throughput={name: float(rates.get(name, 0)) for name in ("attempts", "completed", "failed", "cancelled")},
         spend=Spend(
             day=date.fromisoformat(data["day"]),

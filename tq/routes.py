@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Header, HTTPException, Path, Query, Request
-from fastapi.responses import Response, StreamingResponse
-from pydantic import BaseModel
+from fastapi import APIRouter, Header, Query, Request
+from fastapi.responses import Response
+from pydantic import StringConstraints
 
 from tq import __version__, problems
-from tq.apidocs import body, event_stream, failures, links
+from tq.apidocs import body, failures, links
 from tq.attempts import Attempts
 from tq.bodies import (
     Accepted,
@@ -29,19 +29,20 @@ from tq.bodies import (
     read_json,
 )
 from tq.errors import TqError, Unreachable
-from tq.events import MAX_STREAMS, Streams
-from tq.fields import ID_PATTERN
+from tq.events import Streams
 from tq.figures import Stats
-from tq.messages import CURSOR_PATTERN, Change, Message, Status, Submission, parse_submission
+from tq.filters import MessageFilter
+from tq.messages import MAX_PRIORITY, MIN_PRIORITY, Message, Status, Submission, parse_submission
 from tq.metrics import MEDIA_TYPE as METRICS_TYPE
 from tq.metrics import exposition
 from tq.providers.pseudo import WARNING as PSEUDO_NOTE
 from tq.queue import TranslationQueue
+from tq.routing import MessageId, answer, queue_of
 from tq.tallies import History
 
 #: Seconds for Redis and the broker to answer when somebody asks whether they do.
 _PATIENCE: Final = 3.0
-_Id = Annotated[str, Path(json_schema_extra={"pattern": f"^{ID_PATTERN}$"})]
+_Word = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 
 _EXAMPLE: Final = {
     "content": "Hello",
@@ -66,14 +67,10 @@ _TAKEN: Final = links(
 router = APIRouter(generate_unique_id_function=lambda route: route.name)
 
 
-def _queue(request: Request) -> TranslationQueue:
-    queue: TranslationQueue = request.state.queue
-    return queue
-
-
-def _answer(model: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    # Already of the declared model: FastAPI would validate it a second time.
-    return Response(model.model_dump_json(), status, headers, "application/json")
+def _room(queue: TranslationQueue) -> dict[str, str]:
+    """How much room is left in the queue (draft-ietf-httpapi-ratelimit-headers)."""
+    most = queue.settings.max_queued
+    return {"RateLimit-Policy": f'"queued";q={most}', "RateLimit": f'"queued";r={max(0, most - queue.queued)}'}
 
 
 # -- messages --------------------------------------------------------------------------------------
@@ -111,10 +108,10 @@ async def submit(
 
     The same `message_id` with the same body answers the message that is there.
     """
-    queue = _queue(request)
+    queue = queue_of(request)
     submission = parse_submission(await read_json(request, most_bytes(queue.settings)))
     message = await queue.submit(submission, idempotency_key)
-    return _answer(message, 202, {"Location": f"/messages/{message.message_id}"})
+    return answer(message, 202, {"Location": f"/messages/{message.message_id}", **_room(queue)})
 
 
 @router.post(
@@ -130,11 +127,11 @@ async def submit_batch(request: Request) -> Response:
 
     One result each, in order: the message or why it was refused.
     """
-    queue = _queue(request)
+    queue = queue_of(request)
     batch = parse(Batch, await read_json(request, most_bytes(queue.settings, batch=True)))
     items = batch.submissions()
     results = await queue.submit_many([submission for _, submission in items])
-    return _answer(
+    return answer(
         BatchResults(
             results=[
                 Accepted(message=result)
@@ -144,21 +141,34 @@ async def submit_batch(request: Request) -> Response:
             ]
         ),
         202,
+        _room(queue),
     )
 
 
 @router.get("/messages", response_model=MessagePage, responses=failures(422), tags=["messages"])
-async def list_messages(
+async def list_messages(  # noqa: PLR0913, PLR0917 - FastAPI takes the parameters from the signature
     request: Request,
     status: Status | None = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[
         str | None, Query(pattern=r"^[0-9]{1,18}$", description="`next_cursor` of the page before.")
     ] = None,
+    to: Annotated[_Word | None, Query(description="Target language; `fr` finds `fr-CA` too.")] = None,
+    source: Annotated[_Word | None, Query(description="Source language, given or detected.")] = None,
+    priority: Annotated[int | None, Query(ge=MIN_PRIORITY, le=MAX_PRIORITY)] = None,
+    model: Annotated[_Word | None, Query(description="The model that is, or was, asked.")] = None,
+    error: Annotated[_Word | None, Query(description="Type of the error.")] = None,
+    q: Annotated[_Word | None, Query(description="Text in the id or in a value of the metadata.")] = None,
+    prefix: Annotated[_Word | None, Query(description="How the id begins.")] = None,
 ) -> Response:
-    """List messages, newest first."""
-    messages, more = await _queue(request).list(status, limit=limit, cursor=cursor)
-    return _answer(MessagePage(messages=messages, next_cursor=more))
+    """List messages, newest first.
+
+    With a filter a page may have fewer than `limit`, even none, although `next_cursor` names one after it: some
+    thousand messages are looked at for each.
+    """
+    matching = MessageFilter(to=to, source=source, priority=priority, model=model, error=error, q=q, prefix=prefix)
+    messages, more = await queue_of(request).list(status, limit=limit, cursor=cursor, matching=matching)
+    return answer(MessagePage(messages=messages, next_cursor=more))
 
 
 @router.get(
@@ -169,8 +179,8 @@ async def list_messages(
 )
 async def next_message(request: Request) -> Response:
     """The message that a worker would take next, untouched."""
-    message = await _queue(request).next()
-    return Response(status_code=204) if message is None else _answer(message)
+    message = await queue_of(request).next()
+    return Response(status_code=204) if message is None else answer(message)
 
 
 @router.post(
@@ -185,17 +195,26 @@ async def process(request: Request) -> Response:
 
     The message answered says how that ended: `completed`, `failed` or `retrying`.
     """
-    queue = _queue(request)
+    queue = queue_of(request)
     wanted = parse(Selection, await read_json(request, most_bytes(queue.settings), optional=True))
     attempts: Attempts = request.state.attempts
     message = await attempts.process(wanted.message_id)
-    return Response(status_code=204) if message is None else _answer(message)
+    return Response(status_code=204) if message is None else answer(message)
 
 
-@router.get("/messages/{message_id}", response_model=Message, responses=failures(404), tags=["messages"])
-async def get_message(request: Request, message_id: _Id) -> Response:
+@router.get("/messages/{message_id}", response_model=Message, responses=failures(404, 422), tags=["messages"])
+async def get_message(
+    request: Request,
+    message_id: MessageId,
+    wait: Annotated[
+        float, Query(ge=0, le=60, description="Seconds to wait for its end; answered as soon as it has ended.")
+    ] = 0.0,
+) -> Response:
     """The message document."""
-    return _answer(await _queue(request).get(message_id))
+    if wait:
+        streams: Streams = request.state.streams
+        return answer(await streams.ended(message_id, wait))
+    return answer(await queue_of(request).get(message_id))
 
 
 @router.post(
@@ -205,16 +224,16 @@ async def get_message(request: Request, message_id: _Id) -> Response:
     openapi_extra=body(StatusChange, example={"status": "completed", "translation": "Bonjour"}),
     tags=["messages"],
 )
-async def set_status(request: Request, message_id: _Id) -> Response:
+async def set_status(request: Request, message_id: MessageId) -> Response:
     """Move a message on, for a program that translates outside of tq's workers.
 
     `running` is kept for TQ_LEASE or TQ_REQUEST_TIMEOUT, whichever is longer; then the message is
     queued again. Only ways of the state machine are open.
     """
-    queue = _queue(request)
+    queue = queue_of(request)
     change = parse(StatusChange, await read_json(request, most_bytes(queue.settings)))
     error = change.error
-    return _answer(
+    return answer(
         await queue.set_status(
             message_id,
             change.status,
@@ -225,9 +244,9 @@ async def set_status(request: Request, message_id: _Id) -> Response:
 
 
 @router.post("/messages/{message_id}/cancel", response_model=Message, responses=failures(404, 409), tags=["messages"])
-async def cancel(request: Request, message_id: _Id) -> Response:
+async def cancel(request: Request, message_id: MessageId) -> Response:
     """Cancel a message that has not ended. A running attempt is aborted."""
-    return _answer(await _queue(request).cancel(message_id))
+    return answer(await queue_of(request).cancel(message_id))
 
 
 @router.post(
@@ -237,46 +256,12 @@ async def cancel(request: Request, message_id: _Id) -> Response:
     openapi_extra=body(Revival, example={}, required=False),
     tags=["messages"],
 )
-async def retry(request: Request, message_id: _Id) -> Response:
+async def retry(request: Request, message_id: MessageId) -> Response:
     """Queue a failed or cancelled message again."""
-    queue = _queue(request)
+    queue = queue_of(request)
     revival = parse(Revival, await read_json(request, most_bytes(queue.settings), optional=True))
     key = revival.api_key.get_secret_value() if revival.api_key else None
-    return _answer(await queue.retry(message_id, key))
-
-
-@router.get(
-    "/events",
-    response_class=StreamingResponse,
-    responses={
-        200: {
-            "description": "Server-sent events: the id is a cursor, the event the status entered, the data a Change.",
-            "content": event_stream(Change, name=Status),
-        },
-        **failures(422, 429),
-    },
-    tags=["messages"],
-)
-async def events(
-    request: Request,
-    status: Annotated[Status | None, Query(description="Only changes to this status.")] = None,
-    after: Annotated[
-        str | None, Query(pattern=CURSOR_PATTERN, description="Go on after this cursor; from now on when absent.")
-    ] = None,
-    last_event_id: Annotated[
-        str | None,
-        Header(alias="Last-Event-ID", pattern=CURSOR_PATTERN, description="Wins over `after`: a browser sends it."),
-    ] = None,
-) -> Response:
-    """The stream of changes, as long as the client listens."""
-    streams: Streams = request.state.streams
-    cursor = last_event_id or after
-    if streams.full:
-        raise HTTPException(429, f"{MAX_STREAMS} event streams are open already", {"Retry-After": "10"})
-    # Asked here, while a Redis that does not answer can still become a 503.
-    newest = await _queue(request).store.newest_cursor()
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(streams.events(cursor or newest, status), headers=headers, media_type="text/event-stream")
+    return answer(await queue.retry(message_id, key))
 
 
 # -- the queue and the process ---------------------------------------------------------------------
@@ -285,19 +270,19 @@ async def events(
 @router.get("/queue/stats", response_model=Stats, tags=["queue"])
 async def stats(request: Request) -> Response:
     """Depths, waits, counts, workers, throughput, what was spent today, and the providers' limits."""
-    return _answer(await _queue(request).stats())
+    return answer(await queue_of(request).stats())
 
 
 @router.get("/queue/history", response_model=History, tags=["queue"])
 async def history(request: Request) -> Response:
     """What came of messages and attempts in each minute of the last hour, oldest first."""
-    return _answer(await _queue(request).history())
+    return answer(await queue_of(request).history())
 
 
 @router.get("/", response_model=ApiStatus, tags=["process"])
 async def root(request: Request) -> Response:
     """What answers here, and whether it reaches its broker."""
-    queue = _queue(request)
+    queue = queue_of(request)
     provider = queue.settings.provider_name
     trouble = await _trouble(queue)
     status = ApiStatus(
@@ -306,13 +291,13 @@ async def root(request: Request) -> Response:
         provider=provider,
         note=PSEUDO_NOTE if provider == "pseudo" else None,
     )
-    return _answer(status)
+    return answer(status)
 
 
 @router.get("/health", response_model=Liveness, tags=["process"])
 async def health() -> Response:
     """The process lives; says nothing about Redis or workers."""
-    return _answer(Liveness(version=__version__))
+    return answer(Liveness(version=__version__))
 
 
 @router.get(
@@ -323,14 +308,14 @@ async def health() -> Response:
 )
 async def ready(request: Request) -> Response:
     """Whether messages are stored and translated now: Redis and the broker answer, and a worker lives."""
-    queue = _queue(request)
+    queue = queue_of(request)
     reasons = []
     if trouble := await _trouble(queue):
         reasons.append(trouble)
     elif not (await queue.stats()).workers:
         reasons.append("no live worker: start one with `tq worker`")
     status = Readiness(status="not ready" if reasons else "ready", reasons=reasons)
-    return _answer(status, 503 if reasons else 200)
+    return answer(status, 503 if reasons else 200)
 
 
 @router.get(
@@ -341,7 +326,7 @@ async def ready(request: Request) -> Response:
 )
 async def metrics(request: Request) -> Response:
     """Figures for Prometheus."""
-    queue = _queue(request)
+    queue = queue_of(request)
     text = exposition(await queue.stats(), version=__version__, provider=queue.settings.provider_name)
     return Response(text, media_type=METRICS_TYPE)
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import uvicorn
 
-from tq import __version__, problems
+from tq import __version__, controls, following, problems
 from tq.apidocs import DocumentedApi
 from tq.attempts import Attempts
 from tq.bodies import most_bytes
@@ -55,6 +55,7 @@ def create_app(settings: Settings, limits: Limits | None = None) -> DocumentedAp
         finally:
             reaper.cancel()
             await asyncio.gather(reaper, return_exceptions=True)
+            await streams.aclose()
             await attempts.aclose()
             # What is not published in time is published by another process's reaper.
             with suppress(TimeoutError):
@@ -70,8 +71,10 @@ def create_app(settings: Settings, limits: Limits | None = None) -> DocumentedAp
         lifespan=lifespan,
         redirect_slashes=False,
     )
-    app.include_router(router)
-    problems.install(app, router.routes)
+    routers = (router, following.router, controls.router)
+    for each in routers:
+        app.include_router(each)
+    problems.install(app, [route for each in routers for route in each.routes])
     app.add_middleware(Gate, settings=settings, limits=limits, most=most_bytes(settings, batch=True))
     return app
 

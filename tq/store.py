@@ -9,6 +9,8 @@ key                              type   what, and until when
 message:<id>                     hash   the record; no TTL while live, TQ_RESULT_TTL once ended
 sealed:<id>                      string its own api_key, encrypted; deleted when the message ends
 idempotency:<digest>             string fingerprint and id; TQ_RESULT_TTL once the message has ended
+paused                           set    queues of which nothing begins
+held:<queue>                     zset   queued ids of such a queue whose token was taken, by the time they entered it
 status:<status>                  zset   ids by seq: lists and counts
 queued:<priority|quarantine>     zset   queued ids by the time they entered the queue
 line:<priority>:<account>        zset   queued ids of an account that were not called to the front, by the same time
@@ -47,7 +49,7 @@ import builtins
 import json
 from collections import deque
 from collections.abc import Awaitable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from hashlib import sha1
 from importlib.resources import files
@@ -58,9 +60,9 @@ from redis import exceptions as redis_errors
 
 from tq.connection import REDIS_ERRORS, connect, translate_error
 from tq.datadir import require_own_socket
-from tq.errors import ErrorRecord
+from tq.errors import ErrorRecord, queue_paused
 from tq.figures import DEFAULT_ACCOUNT, Stats
-from tq.messages import QUARANTINE, TRANSITIONS, Change, Message, Status
+from tq.messages import HIGH_FROM, QUARANTINE, TRANSITIONS, Change, Message, Status
 from tq.records import Claim, Token, as_change, as_claim, as_mapping, as_message, as_stats, as_tokens
 from tq.settings import Settings
 from tq.tallies import MINUTES, History, Totals, as_history, as_totals, encode_calls
@@ -70,6 +72,8 @@ PREFIX: Final = "tq:"
 _PATIENCE: Final = 6.0
 _BATCH: Final = 500
 _LACKING_TTL: Final = 86_400
+#: Ids that one script looks at: it blocks Redis meanwhile.
+_SCANNED: Final = 2000
 
 _encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -90,6 +94,7 @@ def _scripts() -> dict[str, _Script]:
     folder = files("tq") / "lua"
     legal = {str(a): {str(b): True for b in to} for a, to in TRANSITIONS.items()}
     head = f"local LEGAL = cjson.decode('{json.dumps(legal)}')\nlocal QUARANTINE = '{QUARANTINE}'\n"
+    head += f"local HIGH_FROM = {HIGH_FROM}\n"
     head += (folder / "prelude.lua").read_text()
     scripts = {}
     for entry in folder.iterdir():
@@ -255,6 +260,31 @@ class Store:
         messages = await asyncio.gather(*(self.get(message_id) for message_id in ids))
         return [(message, int(seq)) for message, seq in zip(messages, seqs, strict=True) if message is not None]
 
+    async def log(self, message_id: str) -> tuple[int, str] | None:
+        """When a message was created, in ms, and its history as ``timeline.entries`` reads it; None: there is none."""
+        created, log = await self._call("HMGET", f"{PREFIX}message:{message_id}", "created", "log")
+        return None if created is None else (int(created), log or "")
+
+    async def beginning(self, prefix: str, statuses: Sequence[Status], *, most: int) -> builtins.list[tuple[str, int]]:
+        """Ids that begin so, with their seq, newest first: ``most`` of each status at least, if there are so many."""
+        glob = "".join(f"[{char}]" if char in "*?[" else char for char in prefix.replace("\\", "\\\\")) + "*"
+        found: dict[str, int] = {}
+        for status in statuses:
+            cursor, count = "0", 0
+            while True:
+                cursor, flat = await self.script("scan", glob, cursor, status, _SCANNED)
+                found |= {message_id: int(float(seq)) for message_id, seq in zip(flat[::2], flat[1::2], strict=True)}
+                count += len(flat) // 2
+                if cursor == "0" or count >= most:
+                    break
+        return sorted(found.items(), key=lambda item: -item[1])
+
+    async def failures(self, most: int) -> builtins.list[tuple[str, ErrorRecord, int]]:
+        """Of the newest failed messages the id, why, and when in ms."""
+        flat = await self.script("failures", most)
+        triples = zip(flat[::3], flat[1::3], flat[2::3], strict=True)
+        return [(message_id, json.loads(error), int(moment)) for message_id, error, moment in triples]
+
     async def next_id(self) -> str | None:
         """The id that a worker would take next."""
         return await self.script("next") or None
@@ -266,8 +296,13 @@ class Store:
             message_id: which.
             owner: unique to this claim.
             model: for a message that names none.
+
+        Raises:
+            QueuePaused: nothing of its queue begins now; it is held until that is resumed.
         """
         answer = await self.script("claim", message_id, owner, self._lease, model)
+        if answer[0] == "paused":
+            raise queue_paused(answer[1])
         if not isinstance(answer[0], int):
             return None
         record = as_mapping(answer[2])
@@ -288,6 +323,7 @@ class Store:
         account: str = "",
         deferred: bool = False,
         calls: Sequence[float] = (),
+        model: str = "",
     ) -> bool:
         """Record how an attempt ended; False when the message is not this epoch's any more.
 
@@ -304,6 +340,7 @@ class Store:
             account: who pays, as ``TranslationQueue.account`` says; "" = nobody.
             deferred: put off before anything was sent: it does not count as an attempt.
             calls: seconds that each call to a provider took.
+            model: that was asked.
         """
         flat = [part for pair in fields.items() for part in pair]
         answer = await self.script(
@@ -320,6 +357,7 @@ class Store:
             account,
             int(deferred),
             encode_calls(calls),
+            model,
             *flat,
         )
         return bool(answer == "ok")
@@ -384,6 +422,10 @@ class Store:
         lost = await self.script("heartbeat", process, json.dumps(info) if info else "", self._lease, *flat)
         return dict(zip(lost[::2], lost[1::2], strict=True))
 
+    async def pause(self, queue: str, *, paused: bool) -> None:
+        """From now on nothing of a queue begins, or it goes on."""
+        await self.script("pause", queue, int(paused))
+
     async def forget_worker(self, worker: str) -> None:
         """Take a process that stops out of the list of live workers."""
         await asyncio.gather(
@@ -443,8 +485,11 @@ class Store:
 
         When there are as many tokens as ``most``, more may be due: call again.
         """
-        flat, failed = await self.script("reap", most, self._ttl, json.dumps(poisoned), QUARANTINE_AFTER, POISON_AFTER)
-        return as_tokens(flat), list(failed)
+        flat, failed, held = await self.script(
+            "reap", most, self._ttl, json.dumps(poisoned), QUARANTINE_AFTER, POISON_AFTER
+        )
+        # The newest first, each before all others: in the end they stand as they stood.
+        return as_tokens(flat) + [replace(token, front=True) for token in as_tokens(held)], list(failed)
 
     async def blame(self, message_id: str, process: str, poisoned: ErrorRecord) -> bool:
         """Fail a message that was seen to kill a process of this name; False when it does not run there."""
@@ -481,11 +526,13 @@ class Store:
         return as_history(now, {n: as_mapping(fields) for n, fields in zip(flat[::2], flat[1::2], strict=True)})
 
     async def changes(self, after: str, *, block: float) -> builtins.list[Change]:
-        """Transitions after a cursor, up to 500; waits at most ``block`` seconds for the first."""
+        """Transitions after a cursor, up to 500; waits up to ``block`` seconds for the first, and not at all for 0."""
         key = f"{PREFIX}changes"
         try:
             async with asyncio.timeout(block + _PATIENCE):
-                answer: Any = await self._redis.xread({key: after}, count=_BATCH, block=max(1, int(block * 1000)))
+                answer: Any = await self._redis.xread(
+                    {key: after}, count=_BATCH, block=max(1, int(block * 1000)) if block else None
+                )
         except REDIS_ERRORS as error:
             raise translate_error(error, self._url) from None
         if not answer:

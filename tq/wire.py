@@ -15,10 +15,13 @@ from urllib.parse import quote
 from pydantic import BaseModel
 
 from tq.errors import ERRORS, ApiError, ErrorRecord, InvalidMessage, TqError, UnknownMessage
+from tq.failures import Failures, Retried
 from tq.fields import check_message_id
 from tq.figures import Stats
+from tq.filters import MessageFilter
 from tq.messages import Message, Status, Submission
 from tq.tallies import History
+from tq.timeline import Timeline, TimelineEntry
 
 T = TypeVar("T")
 
@@ -78,10 +81,14 @@ def get(message_id: str) -> Request[Message]:
     return _message("GET", _path(message_id))
 
 
-def page(status: Status | None, limit: int, cursor: str | None) -> Request[tuple[list[Message], str | None]]:
+def page(
+    status: Status | None, limit: int, cursor: str | None, matching: MessageFilter | None = None
+) -> Request[tuple[list[Message], str | None]]:
     """One page of the list of messages."""
     given = {"limit": limit, "status": status and str(status), "cursor": cursor}
     params = {name: value for name, value in given.items() if value is not None}
+    if matching is not None:
+        params |= matching.parameters()
     return Request("GET", "messages", "list of messages", _page, params=params)
 
 
@@ -107,6 +114,32 @@ def set_status(
     body = {"status": str(status), "translation": translation, "error": error}
     given = {name: value for name, value in body.items() if value is not None}
     return _message("POST", f"{_path(message_id)}/status", content=_json(given))
+
+
+def timeline(message_id: str) -> Request[list[TimelineEntry]]:
+    """Every status that a message entered."""
+    return Request("GET", f"{_path(message_id)}/timeline", "timeline", _entries)
+
+
+def pause(queue: str) -> Request[None]:
+    """Pause a queue."""
+    return Request("POST", f"queues/{quote(queue, safe='')}/pause", "queue", lambda _: None)
+
+
+def resume(queue: str) -> Request[None]:
+    """Go on with a queue."""
+    return Request("POST", f"queues/{quote(queue, safe='')}/resume", "queue", lambda _: None)
+
+
+def failures() -> Request[Failures]:
+    """Failed messages by reason."""
+    return Request("GET", "queue/failures", "list of failures", Failures.model_validate)
+
+
+def retry_failures(kind: str | None) -> Request[Retried]:
+    """Queue failed messages again."""
+    content = _json({"type": kind})
+    return Request("POST", "queue/failures/retry", "number of messages", Retried.model_validate, content=content)
 
 
 def stats() -> Request[Stats]:
@@ -197,6 +230,10 @@ def _results(count: int, data: Any) -> list[Message | TqError]:
 
 def _page(data: Any) -> tuple[list[Message], str | None]:
     return _all(Message, data["messages"]), data.get("next_cursor")
+
+
+def _entries(data: Any) -> list[TimelineEntry]:
+    return Timeline.model_validate(data).entries
 
 
 def _health(data: Any) -> dict[str, Any]:

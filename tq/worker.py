@@ -46,7 +46,8 @@ class Slots(bootsteps.StartStopStep):
         """Called for every new connection to the broker."""
         channel = consumer.task_consumer.channel
         if hasattr(channel, "_queue_cycle"):
-            channel._queue_cycle = QueueOrder(channel, consumer.initial_prefetch_count)  # noqa: SLF001 - kombu has no setter
+            is_paused = attempts.get().is_paused
+            channel._queue_cycle = QueueOrder(channel, consumer.initial_prefetch_count, is_paused)  # noqa: SLF001 - kombu has no setter
             # kombu would put unacknowledged tokens back when a connection ends; with the connection gone
             # that raises, and the worker ends. The store knows what is queued, tokens need no rescue.
             channel.do_restore = False

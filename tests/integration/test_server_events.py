@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from servers import Valkey, wait_until
 
 from tq import events
-from tq.events import MAX_STREAMS, Streams
+from tq.events import MAX_STREAMS, ChangeFilter, Streams
 from tq.queue import TranslationQueue
 from tq.settings import Settings
 
@@ -154,12 +154,12 @@ def test_open_streams_do_not_hold_up_the_end(tmp_path: Path, valkey: Valkey, env
 
 def test_a_quiet_stream_says_that_it_lives(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
     """After some silence comes a comment, which no client shows."""
-    monkeypatch.setattr(events, "_PING", 0.2)
+    monkeypatch.setattr(events, "_PING_EVERY", 0.2)
 
     async def second() -> bytes:
         queue = TranslationQueue(Settings(redis_url=SecretStr(valkey.url)))
         try:
-            stream = Streams(queue).events("0-0", None)
+            stream = Streams(queue).events("0-0", ChangeFilter())
             await anext(stream)
             return await asyncio.wait_for(anext(stream), 10)
         finally:

@@ -153,7 +153,7 @@ class StoreMachine(RuleBasedStateMachine):
                 max_queued=most,
             )
 
-        outcome, known, _ = self.run(submit())
+        outcome, known, *_ = self.run(submit())
         queued = len(self.model.of(Status.QUEUED))
         first = self.model.idempotency.get(idempotency)
         entry = self.model.entries.get(message_id)

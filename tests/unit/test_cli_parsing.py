@@ -41,6 +41,8 @@ CONTRACT = {
     "tail": ["--status", "--to", "--json", "--url"],
     "stats": ["--watch", "--json", "--url"],
     "cancel": ["--url"],
+    "pause": ["--url"],
+    "resume": ["--url"],
     "retry": ["--failed", "--url"],
     "doctor": [],
     "config": [],

@@ -12,7 +12,7 @@ local above = redis.call('ZCARD', P .. 'queued:10')
 for priority = 9, 0, -1 do
   local key = P .. 'queued:' .. priority
   -- With nothing above it, a message is at the front already.
-  if above > 0 then
+  if above > 0 and not is_paused(queue_of({ priority = priority })) then
     local entries = redis.call('ZRANGE', key, '-inf', now - tonumber(ARGV[1]), 'BYSCORE', 'LIMIT', 0, 200, 'WITHSCORES')
     for i = 1, #entries, 2 do
       local aged = redis.call('ZSCORE', P .. 'aged', entries[i])

@@ -1,6 +1,7 @@
 -- Give a queued message to one owner; the epoch is the fence that all its later calls carry.
 -- ARGV: id, owner (unique to this claim), lease in ms, model for a message that names none
--- -> {epoch, sealed key or '', record as a flat list, id that goes to the front or ''} | {'stale', status} | {'gone'}
+-- -> {epoch, sealed key or '', record as a flat list, id that goes to the front or ''} | {'stale', status}
+--    | {'paused', queue} | {'gone'}
 even_when_full()
 local id, owner, lease = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local m = load(id)
@@ -29,6 +30,12 @@ end
 
 local called = ''
 if m.status == 'queued' then
+  local queue = queue_of(m)
+  if is_paused(queue) then
+    -- Its token is used up: it gets another one when the queue is resumed (reap.lua).
+    redis.call('ZADD', held_key(queue), redis.call('ZSCORE', queued_key(m), id) or now, id)
+    return { 'paused', queue }
+  end
   m.epoch = m.epoch + 1
   m.attempts = m.attempts + 1
   redis.call('HSET', key, 'epoch', m.epoch, 'attempts', m.attempts, 'owner', owner, 'started', now, 'model', ARGV[4])

@@ -29,6 +29,8 @@ if offset == 0 and ARGV[1] ~= QUARANTINE then
   end
 end
 local out = { 0 }
+-- What waits in a queue that is paused may have no token: it is held.
+if is_paused(ARGV[1] == QUARANTINE and QUARANTINE or queue_of({ priority = ARGV[1] })) then return out end
 local entries = redis.call('ZRANGE', index, '-inf', '(' .. (mark - grace), 'BYSCORE', 'LIMIT', offset, page,
   'WITHSCORES')
 for i = 1, #entries, 2 do

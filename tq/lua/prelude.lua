@@ -1,5 +1,5 @@
 -- Shared by every script; see store.py for the keys and their types.
--- KEYS[1] is the prefix of all keys. LEGAL and QUARANTINE are put in front by store.py, from messages.py.
+-- KEYS[1] is the prefix of all keys. LEGAL, QUARANTINE and HIGH_FROM are put in front by store.py, from messages.py.
 local P = KEYS[1]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -14,18 +14,21 @@ local function message_key(id) return P .. 'message:' .. id end
 local function status_key(status) return P .. 'status:' .. status end
 local function queued_key(m) return P .. 'queued:' .. (m.queue or m.priority) end
 local function turns_key(m) return P .. 'turns:' .. m.priority end
+local function queue_of(m) return m.queue or (tonumber(m.priority) >= HIGH_FROM and 'high_priority' or 'default') end
+local function is_paused(queue) return redis.call('SISMEMBER', P .. 'paused', queue) == 1 end
+local function held_key(queue) return P .. 'held:' .. queue end
 local function line_key(m, payer) return P .. 'line:' .. m.priority .. ':' .. payer end
 
 -- What a transition needs of a record; nil when there is none.
 local function load(id)
   local v = redis.call('HMGET', message_key(id), 'status', 'priority', 'queue', 'seq', 'epoch', 'attempts',
-    'languages', 'owner', 'crashes', 'idempotency', 'provider', 'model', 'payer', 'started')
+    'languages', 'owner', 'crashes', 'idempotency', 'provider', 'payer', 'started', 'log')
   if not v[1] then return nil end
   return {
     status = v[1], priority = v[2], queue = v[3] or nil, seq = v[4], epoch = tonumber(v[5] or '0'),
     attempts = tonumber(v[6] or '0'), languages = v[7] or '', owner = v[8] or '', crashes = tonumber(v[9] or '0'),
-    idempotency = v[10] or nil, provider = v[11] or '', model = v[12] or '', payer = v[13] or nil,
-    started = v[14] or nil,
+    idempotency = v[10] or nil, provider = v[11] or '', payer = v[12] or nil, started = v[13] or nil,
+    log = v[14] or '',
   }
 end
 
@@ -38,8 +41,22 @@ local function drop(id, index)
 end
 
 local function record_change(id, m, info)
-  redis.call('XADD', P .. 'changes', 'MAXLEN', '~', CHANGES_KEPT, '*', 'id', id, 's', m.status, 'p', m.priority,
+  return redis.call('XADD', P .. 'changes', 'MAXLEN', '~', CHANGES_KEPT, '*', 'id', id, 's', m.status, 'p', m.priority,
     'l', m.languages, 'a', m.attempts, 'i', info or '')
+end
+
+-- The message's own history outlives the stream: a line for each change after the first, the newest of them.
+local LOG_KEPT = 6000
+local function log_change(id, m, cursor, options)
+  local function plain(text) return (text:gsub('%c', ' ')) end
+  local spent = options.spent or {}
+  local entry = table.concat({ cursor, m.status, m.attempts, plain(options.info or ''),
+    m.status == 'running' and '' or plain(m.model or ''), spent[1] or 0, spent[2] or 0, spent[3] or '',
+    options.checks or '' }, '\t')
+  local log = m.log == '' and entry or m.log .. '\n' .. entry
+  if #log > LOG_KEPT then log = log:sub((log:find('\n', #log - LOG_KEPT, true) or 0) + 1) end
+  m.log = log
+  redis.call('HSET', message_key(id), 'log', log)
 end
 
 local function count(what)
@@ -161,6 +178,7 @@ local function move(id, m, to, options)
     step_out(id, m)
     redis.call('ZREM', P .. 'republished', id)
     redis.call('ZREM', P .. 'aged', id)
+    redis.call('ZREM', held_key(queue_of(m)), id)
   elseif from == 'running' then
     redis.call('ZREM', P .. 'leases', id)
   elseif from == 'retrying' then
@@ -197,7 +215,7 @@ local function move(id, m, to, options)
     if m.idempotency then redis.call('PEXPIRE', P .. 'idempotency:' .. m.idempotency, options.ttl) end
     count(to)
   end
-  record_change(id, m, options and options.info)
+  log_change(id, m, record_change(id, m, options and options.info), options or {})
   return true
 end
 

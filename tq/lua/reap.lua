@@ -1,6 +1,7 @@
 -- What time alone brings about: expired leases, due retries, records past their TTL, silent workers.
 -- ARGV: most of each kind, TTL in ms, error as JSON for a poisoned message, crashes that quarantine, that fail
--- -> {flat list of id, queue ('' = by priority), priority to be published; ids that failed as poison}
+-- -> {flat list of id, queue ('' = by priority), priority to be published; ids that failed as poison; another such list
+--    of those that were held by a pause that is over, newest first}
 even_when_full()
 local most, ttl = tonumber(ARGV[1]), tonumber(ARGV[2])
 local publish, poisoned = {}, {}
@@ -62,4 +63,22 @@ for _, name in ipairs(redis.call('ZRANGEBYSCORE', P .. 'workers:seen', '-inf', n
   redis.call('ZREM', P .. 'workers:seen', name)
   redis.call('HDEL', P .. 'workers', name)
 end
-return { publish, poisoned }
+-- As many in all as are held, so that a round without any is one that found none.
+local held, entries = {}, 0
+for _, queue in ipairs({ 'high_priority', 'default', QUARANTINE }) do
+  if entries < most and not is_paused(queue) then
+    local popped = redis.call('ZPOPMAX', held_key(queue), most - entries)
+    for i = 1, #popped, 2 do
+      entries = entries + 1
+      local m = load(popped[i])
+      if m and m.status == 'queued' then
+        redis.call('ZADD', P .. 'republished', now, popped[i])
+        redis.call('HSET', message_key(popped[i]), 'extra', 1)
+        held[#held + 1] = popped[i]
+        held[#held + 1] = m.queue or ''
+        held[#held + 1] = m.priority
+      end
+    end
+  end
+end
+return { publish, poisoned, held }

@@ -1,7 +1,8 @@
 -- A program outside moves a message on (POST /messages/{id}/status).
 -- ARGV: id, status, lease in ms, delay in ms, TTL in ms, a word of this request alone, type of an error
 --       that it reports or '', then field, value, ...
--- -> {'ok', status before} | {'illegal', status} | {'missing-key', status} | {'gone'}
+-- -> {'ok', status before} | {'illegal', status} | {'missing-key', status}
+--    | {'paused', status} | {'gone'}
 even_when_full()
 local id, to = ARGV[1], ARGV[2]
 local m = load(id)
@@ -9,6 +10,7 @@ if not m then return { 'gone' } end
 local from = m.status
 if repeated(id, ARGV[6]) then return { 'ok', from } end
 if not LEGAL[from][to] then return { 'illegal', from } end
+if to == 'running' and is_paused(queue_of(m)) then return { 'paused', from } end
 local key = message_key(id)
 if ENDED[from] then
   if lacks_key(id, '') then return { 'missing-key', from } end
@@ -26,5 +28,6 @@ if to == 'running' then
   redis.call('HSET', key, 'epoch', m.epoch, 'attempts', m.attempts, 'owner', 'outside', 'started', now)
   options.until_ = now + tonumber(ARGV[3])
 end
+options.info = to == 'running' and 'outside' or ARGV[7]
 move(id, m, to, options)
 return { 'ok', from }

@@ -17,6 +17,7 @@ for i = 1, #seen, 2 do
 end
 -- What was spent today, and by whom: those with most tokens, as many as can be shown.
 out.day = today
+out.paused = redis.call('SMEMBERS', P .. 'paused')
 out.accounts = redis.call('ZRANGE', spenders_key(), 0, 49, 'REV')
 out.spent = {}
 local function spent(account) out.spent[account] = redis.call('HGETALL', spend_key(account)) end

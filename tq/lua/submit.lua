@@ -1,7 +1,7 @@
 -- Accept a message, or say which one it repeats.
 -- ARGV: id, fingerprint, idempotency digest or '', priority, body, languages, sealed key or '', max queued, account,
 --       what it may spend a day, in billionths (0 = anything)
--- -> {'new' | 'same' | 'idempotency-conflict' | 'duplicate', id, now} | {'full', queued, now}
+-- -> {'new', id, now, queued} | {'same' | 'idempotency-conflict' | 'duplicate', id, now} | {'full', queued, now}
 --    | {'budget', spent, now} | an OOM error
 local id, print, idempotency, priority, body, languages, sealed = unpack(ARGV)
 if idempotency ~= '' then
@@ -65,4 +65,4 @@ redis.call('ZADD', status_key('queued'), m.seq, id)
 line_up(id, m)
 record_change(id, m)
 tally('submitted')
-return { 'new', id, now }
+return { 'new', id, now, queued + 1 }

@@ -1,0 +1,85 @@
+"""Routes on which a client follows what becomes of messages: streams of events, and timelines."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, HTTPException, Query, Request
+from fastapi.responses import Response, StreamingResponse
+
+from tq.apidocs import event_stream, failures
+from tq.events import MAX_STREAMS, ChangeFilter, Streams, newer
+from tq.messages import CURSOR_PATTERN, MAX_PRIORITY, MIN_PRIORITY, Change, Status
+from tq.routing import MessageId, answer, queue_of
+from tq.timeline import Timeline
+
+router = APIRouter(generate_unique_id_function=lambda route: route.name)
+
+_LastEventId = Annotated[
+    str | None,
+    Header(alias="Last-Event-ID", pattern=CURSOR_PATTERN, description="Wins over `after`: a browser sends it."),
+]
+_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+_STREAM = {
+    "description": "Server-sent events: the id is a cursor, the event the status entered, the data a Change.",
+    "content": event_stream(Change, name=Status),
+}
+
+
+@router.get(
+    "/events",
+    response_class=StreamingResponse,
+    responses={200: _STREAM, **failures(422, 429)},
+    tags=["messages"],
+)
+async def events(
+    request: Request,
+    status: Annotated[Status | None, Query(description="Only changes to this status.")] = None,
+    to: Annotated[str | None, Query(max_length=128, description="Only those of this target language.")] = None,
+    priority: Annotated[int | None, Query(ge=MIN_PRIORITY, le=MAX_PRIORITY)] = None,
+    after: Annotated[
+        str | None, Query(pattern=CURSOR_PATTERN, description="Go on after this cursor; from now on when absent.")
+    ] = None,
+    last_event_id: _LastEventId = None,
+) -> Response:
+    """The stream of changes, as long as the client listens."""
+    streams = _room_for_one(request)
+    # Asked here, while a Redis that does not answer can still become a 503.
+    newest = await queue_of(request).store.newest_cursor()
+    found = streams.events(last_event_id or after or newest, ChangeFilter(status, to, priority))
+    return StreamingResponse(found, headers=_HEADERS, media_type="text/event-stream")
+
+
+@router.get(
+    "/messages/{message_id}/events",
+    response_class=StreamingResponse,
+    responses={
+        200: _STREAM,
+        204: {"description": "It has ended, and `Last-Event-ID` was the last: an EventSource stops asking."},
+        **failures(404, 422, 429),
+    },
+    tags=["messages"],
+)
+async def events_of_message(request: Request, message_id: MessageId, last_event_id: _LastEventId = None) -> Response:
+    """What became of a message, and what becomes of it: the stream ends when the message has ended."""
+    streams, queue = _room_for_one(request), queue_of(request)
+    message = await queue.get(message_id)
+    if last_event_id is not None:
+        last = (await queue.timeline(message_id))[-1]
+        if last.ended and not newer(last.cursor, last_event_id):
+            return Response(status_code=204)
+    found = streams.events_of(message, last_event_id)
+    return StreamingResponse(found, headers=_HEADERS, media_type="text/event-stream")
+
+
+@router.get("/messages/{message_id}/timeline", response_model=Timeline, responses=failures(404), tags=["messages"])
+async def timeline(request: Request, message_id: MessageId) -> Response:
+    """Every status that the message entered, and what each attempt came to."""
+    return answer(Timeline(message_id=message_id, entries=await queue_of(request).timeline(message_id)))
+
+
+def _room_for_one(request: Request) -> Streams:
+    streams: Streams = request.state.streams
+    if streams.full:
+        raise HTTPException(429, f"{MAX_STREAMS} event streams are open already", {"Retry-After": "10"})
+    return streams

@@ -1,0 +1,58 @@
+"""`tq pause` and `tq resume`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tq.options import Url, connect
+from tq.terminal import write
+
+if TYPE_CHECKING:
+    from tq.backend import Backend
+
+_QUEUES = ("high_priority", "default")
+
+
+def complete_queue(incomplete: str) -> list[str]:
+    """Queues that begin so."""
+    return [name for name in (*_QUEUES, "quarantine") if name.startswith(incomplete)]
+
+
+_Queues = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[QUEUE...]",
+        help="high_priority (priority 5 and above), default or quarantine.  [default: the first two]",
+        autocompletion=complete_queue,
+        show_default=False,
+    ),
+]
+
+
+def pause(queues: _Queues = None, *, url: Url = None) -> None:
+    """Pause queues: nothing more of them begins until they are resumed.
+
+    What runs goes on, and messages are accepted. It lasts, whatever is restarted.
+    """
+    _each(queues, url, "paused", lambda backend, queue: backend.pause(queue))
+
+
+def resume(queues: _Queues = None, *, url: Url = None) -> None:
+    """Go on with queues that were paused."""
+    _each(queues, url, "resumed", lambda backend, queue: backend.resume(queue))
+
+
+def _each(queues: list[str] | None, url: str | None, word: str, action: Callable[[Backend, str], None]) -> None:
+    with connect(url) as backend:
+        for queue in queues or _QUEUES:
+            action(backend, queue)
+            write(f"{queue}  {word}")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    app.command()(pause)
+    app.command()(resume)

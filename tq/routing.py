@@ -1,0 +1,25 @@
+"""What all routes share: how they reach the queue, and how they answer."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Path, Request
+from fastapi.responses import Response
+from pydantic import BaseModel
+
+from tq.fields import ID_PATTERN
+from tq.queue import TranslationQueue
+
+MessageId = Annotated[str, Path(json_schema_extra={"pattern": f"^{ID_PATTERN}$"})]
+
+
+def queue_of(request: Request) -> TranslationQueue:
+    """The queue of this process."""
+    queue: TranslationQueue = request.state.queue
+    return queue
+
+
+def answer(model: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """An answer of the declared model, which FastAPI would validate a second time."""
+    return Response(model.model_dump_json(), status, headers, "application/json")

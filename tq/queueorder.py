@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 #: One slot in so many is kept for high_priority, from this many slots up, and at most this many.
 _RESERVE: Final = 50
 _RESERVE_FROM: Final = 4
-_RESERVE_MOST: Final = 20
+_RESERVE_MOST: Final = 5
 #: Seconds in which the answer to a pop must come: kombu has it wait for one.
 _LONGEST_POP: Final = 1.5
 #: Tokens taken at once at most. Each pop is a write, which a Redis that syncs always puts on disk before it answers.

@@ -38,7 +38,7 @@ def test_kombu_agrees_on_the_lists(priority: int) -> None:
     assert kombu_list(queue, step) == list_name(queue, step)
 
 
-@pytest.mark.parametrize(("slots", "reserved"), [(1, 0), (3, 0), (4, 1), (20, 1), (200, 4), (2000, 20)])
+@pytest.mark.parametrize(("slots", "reserved"), [(1, 0), (3, 0), (4, 1), (20, 1), (200, 4), (500, 5), (5000, 5)])
 def test_a_few_slots_are_kept(slots: int, reserved: int) -> None:
-    """A small worker keeps one slot for high_priority, a large one at most twenty, a tiny one none."""
+    """A small worker keeps one slot for high_priority, a large one at most five, a tiny one none."""
     assert reserved_slots(slots) == reserved

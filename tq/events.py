@@ -52,6 +52,11 @@ class Streams:
         self._closing = False
 
     @property
+    def open(self) -> int:
+        """How many there are."""
+        return self._open
+
+    @property
     def full(self) -> bool:
         """Whether no further stream may be opened."""
         return self._open >= MAX_STREAMS

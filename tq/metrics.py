@@ -1,65 +1,208 @@
-"""Figures for Prometheus, in its text format 0.0.4, made of the queue's statistics at each scrape."""
+"""What ``GET /metrics`` says, made at each scrape of what the store knows; every name of tq's own begins with ``tq_``.
+
+Counters come from the store, so that they outlive every process and are the same whichever API answers.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
-from tq.figures import Stats
-from tq.messages import MAX_PRIORITY, MIN_PRIORITY, QUARANTINE, get_queue_for_priority
+from tq.errors import ERRORS, AttemptError, BudgetExceeded
+from tq.exposition import TEXT, Family, counter, gauge, render
+from tq.figures import RateInfo, Stats
+from tq.messages import MAX_PRIORITY, MIN_PRIORITY, QUARANTINE, QUEUES, get_queue_for_priority
+from tq.settings import Settings
+from tq.tallies import OTHER, OUTCOMES, REASONED, Totals
 
-MEDIA_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-
-_Sample = tuple[Mapping[str, str], float]
-
-
-def exposition(stats: Stats, *, version: str, provider: str) -> str:
-    """The statistics as Prometheus reads them; every name begins with ``tq_``."""
-    return "".join(_lines(stats, version, provider))
+#: Reasons that are listed before they happen: a counter that appears with its first count has no rate.
+_REASONS: Final = (
+    *(kind for kind, cls in ERRORS.items() if issubclass(cls, AttemptError)),
+    BudgetExceeded.type,
+    OTHER,
+)
 
 
-def _lines(stats: Stats, version: str, provider: str) -> Iterator[str]:
-    yield from _gauge("info", "What answers here.", [({"version": version, "provider": provider}, 1)])
+@dataclass(frozen=True, slots=True)
+class Process:
+    """The process that answers; ``started`` is a Unix time."""
+
+    streams: int = 0
+    started: float = 0.0
+    cpu: float = 0.0
+    memory: int = 0
+    files: int = 0
+
+
+def this_process(streams: int) -> Process:
+    """The figures of this process, which has so many event streams open."""
+    import psutil  # late: only a scrape needs it
+
+    process = psutil.Process()
+    with process.oneshot():
+        cpu = process.cpu_times()
+        return Process(
+            streams=streams,
+            started=process.create_time(),
+            cpu=cpu.user + cpu.system,
+            memory=process.memory_info().rss,
+            files=process.num_fds(),
+        )
+
+
+def figures(
+    stats: Stats,
+    totals: Totals,
+    process: Process,
+    *,
+    settings: Settings,
+    version: str,
+    media: str = TEXT,
+) -> str:
+    """The figures as Prometheus reads them."""
+    families = [
+        gauge("tq_info", "What answers here.", [({"version": version, "provider": settings.provider_name}, 1)]),
+        *_queue(stats, settings),
+        *_attempts(totals),
+        *_provider(stats, totals),
+        *_workers(stats),
+        *_spend(stats),
+        *_process(process),
+    ]
+    return render(families, media)
+
+
+def _queue(stats: Stats, settings: Settings) -> Iterator[Family]:
     depths = {(depth.queue, depth.priority): depth for depth in stats.priorities}
     # Levels where nothing waits are listed too: a series that vanishes looks like a missing target.
     levels = [(get_queue_for_priority(level), level) for level in range(MAX_PRIORITY, MIN_PRIORITY - 1, -1)]
     known = [*levels, (QUARANTINE, None)]
     labels = [{"queue": queue, "priority": "" if level is None else str(level)} for queue, level in known]
     found = [depths.get(level) for level in known]
-    yield from _gauge(
-        "queued_messages",
+    yield gauge(
+        "tq_queued_messages",
         "Messages that wait, by queue and priority.",
         [(label, depth.queued if depth else 0) for label, depth in zip(labels, found, strict=True)],
     )
-    yield from _gauge(
-        "oldest_wait_seconds",
+    yield gauge(
+        "tq_oldest_wait_seconds",
         "How long the longest-waiting message has waited, by queue and priority.",
         [(label, depth.oldest_wait if depth else 0) for label, depth in zip(labels, found, strict=True)],
     )
-    yield from _gauge(
-        "messages",
+    yield gauge(
+        "tq_max_queued_messages", "TQ_MAX_QUEUED: above it, submissions are refused.", [({}, settings.max_queued)]
+    )
+    yield gauge(
+        "tq_messages",
         "Messages kept, by status.",
         [({"status": status}, count) for status, count in stats.counts.items()],
     )
-    yield from _gauge("running_messages", "Messages that are being translated.", [({}, stats.running)])
-    yield from _gauge("workers", "Live workers.", [({}, len(stats.workers))])
-    workers = [({"worker": worker.name, "provider": worker.provider}, worker) for worker in stats.workers]
-    yield from _gauge(
-        "worker_slots", "Messages that a worker may hold.", [(label, worker.slots) for label, worker in workers]
+    yield gauge(
+        "tq_paused_queues",
+        "1: nothing of this queue begins, as somebody paused it.",
+        [({"queue": queue}, int(queue in stats.paused)) for queue in (*QUEUES, QUARANTINE)],
     )
-    yield from _gauge(
-        "worker_running_messages",
-        "Messages that a worker held at its last heartbeat.",
-        [(label, worker.running) for label, worker in workers],
-    )
-    yield from _gauge(
-        "throughput_per_minute",
+    yield gauge("tq_running_messages", "Messages that are being translated.", [({}, stats.running)])
+    yield gauge(
+        "tq_throughput_per_minute",
         "Attempts begun, and messages ended, in the last minute.",
         [({"kind": kind}, value) for kind, value in stats.throughput.items()],
     )
+
+
+def _attempts(totals: Totals) -> Iterator[Family]:
+    yield counter("tq_submitted", "Messages accepted.", [({}, totals.submitted)])
+    yield counter(
+        "tq_refused_submissions",
+        "Messages that were not accepted, by reason.",
+        [({"reason": reason}, count) for reason, count in totals.refused.items()],
+    )
+    yield counter(
+        "tq_ended_messages",
+        "Messages that have ended, by status; one that is tried again may end again.",
+        [({"status": status}, count) for status, count in totals.ended.items()],
+    )
+    pairs = [(outcome, reason) for outcome in OUTCOMES for reason in (_REASONS if outcome in REASONED else ("",))]
+    pairs += [pair for pair in totals.attempts if pair not in pairs]
+    yield counter(
+        "tq_attempts",
+        "Attempts that have ended, by outcome; of failed and retried ones the reason is the type of the error.",
+        [
+            ({"outcome": outcome, "reason": reason}, totals.attempts.get((outcome, reason), 0))
+            for outcome, reason in pairs
+        ],
+    )
+    yield counter("tq_lease_expiries", "Leases that ran out: a worker died, or stood still.", [({}, totals.expiries)])
+
+
+def _provider(stats: Stats, totals: Totals) -> Iterator[Family]:
+    yield Family(
+        "tq_provider_call_seconds",
+        "histogram",
+        "How long calls to the provider took that were answered, or timed out; refused ones do not count.",
+        [({"le": bound}, count) for bound, count in totals.calls],
+        total=totals.calls_seconds,
+    )
+    yield counter("tq_provider_refusals", "Calls that a provider refused with 429.", [({}, totals.throttled)])
+    accounts = [(_account(rate), rate) for rate in stats.rates]
+    yield counter(
+        "tq_provider_requests",
+        "Requests to a provider, by account; forgotten an hour after the last.",
+        [(labels, rate.sent) for labels, rate in accounts],
+    )
+    for name, text, values in (
+        (
+            "cool_down_seconds",
+            "Nothing is sent for so long, after a refusal; 0: it is.",
+            [rate.cool_down for _, rate in accounts],
+        ),
+        (
+            "exhausted_seconds",
+            "The account is empty, and is tried again after so long; 0: it is not.",
+            [rate.exhausted for _, rate in accounts],
+        ),
+        (
+            "put_off_seconds",
+            "Until the last message that was put off has its turn, about.",
+            [rate.waiting for _, rate in accounts],
+        ),
+    ):
+        yield gauge(
+            f"tq_provider_{name}",
+            text,
+            [(labels, value) for (labels, _), value in zip(accounts, values, strict=True)],
+        )
+    yield gauge(
+        "tq_provider_limit_per_minute",
+        "The limit of an account as it is applied now, in requests or tokens, and who said so.",
+        [
+            ({**labels, "dimension": dimension, "source": limit.source}, limit.per_minute)
+            for labels, rate in accounts
+            for dimension, limit in rate.limits.items()
+        ],
+    )
+
+
+def _account(rate: RateInfo) -> dict[str, str]:
+    return {"host": rate.host, "key": rate.key, "model": rate.model}
+
+
+def _workers(stats: Stats) -> Iterator[Family]:
+    workers = [({"worker": worker.name, "provider": worker.provider}, worker) for worker in stats.workers]
+    yield gauge("tq_workers", "Live workers.", [({}, len(stats.workers))])
+    yield gauge("tq_worker_slots", "Messages that a worker may hold.", [(label, each.slots) for label, each in workers])
+    yield gauge(
+        "tq_worker_running_messages",
+        "Messages that a worker held at its last heartbeat.",
+        [(label, each.running) for label, each in workers],
+    )
+
+
+def _spend(stats: Stats) -> Iterator[Family]:
     spent = stats.spend.total
-    yield from _gauge(
-        "tokens_today",
+    yield gauge(
+        "tq_tokens_today",
         "Tokens of this UTC day, by kind; unpriced are those of both whose price is not known.",
         [
             ({"kind": "prompt"}, spent.prompt_tokens),
@@ -67,19 +210,19 @@ def _lines(stats: Stats, version: str, provider: str) -> Iterator[str]:
             ({"kind": "unpriced"}, spent.unpriced_tokens),
         ],
     )
-    yield from _gauge(
-        "known_cost_today",
+    yield gauge(
+        "tq_known_cost_today",
         "What the tokens of this UTC day cost whose price is known.",
         [({"currency": stats.spend.currency or ""}, spent.known_cost)],
     )
+    if stats.spend.budget:
+        yield gauge("tq_budget_per_day", "TQ_BUDGET_PER_DAY: what each account may spend.", [({}, stats.spend.budget)])
 
 
-def _gauge(name: str, text: str, samples: Iterable[_Sample]) -> Iterator[str]:
-    yield f"# HELP tq_{name} {text}\n# TYPE tq_{name} gauge\n"
-    for labels, value in samples:
-        inner = ",".join(f'{label}="{_escaped(content)}"' for label, content in labels.items())
-        yield f"tq_{name}{{{inner}}} {value}\n" if inner else f"tq_{name} {value}\n"
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+def _process(process: Process) -> Iterator[Family]:
+    yield gauge("tq_event_streams", "Event streams that this process has open.", [({}, process.streams)])
+    # The names that every Prometheus client gives them.
+    yield gauge("process_start_time_seconds", "When this process began, as a Unix time.", [({}, process.started)])
+    yield counter("process_cpu_seconds", "CPU time that it has used.", [({}, process.cpu)])
+    yield gauge("process_resident_memory_bytes", "Memory that it holds.", [({}, process.memory)])
+    yield gauge("process_open_fds", "Files and connections that it has open.", [({}, process.files)])

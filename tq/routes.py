@@ -9,7 +9,7 @@ from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response
 from pydantic import StringConstraints
 
-from tq import __version__, problems
+from tq import __version__, exposition, problems
 from tq.apidocs import body, failures, links
 from tq.attempts import Attempts
 from tq.bodies import (
@@ -33,8 +33,7 @@ from tq.events import Streams
 from tq.figures import Stats
 from tq.filters import MessageFilter
 from tq.messages import MAX_PRIORITY, MIN_PRIORITY, Message, Status, Submission, parse_submission
-from tq.metrics import MEDIA_TYPE as METRICS_TYPE
-from tq.metrics import exposition
+from tq.metrics import figures, this_process
 from tq.providers.pseudo import WARNING as PSEUDO_NOTE
 from tq.queue import TranslationQueue
 from tq.routing import MessageId, answer, queue_of
@@ -320,15 +319,25 @@ async def ready(request: Request) -> Response:
 
 @router.get(
     "/metrics",
-    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    responses={
+        200: {
+            "content": {
+                kind.partition(";")[0]: {"schema": {"type": "string"}}
+                for kind in (exposition.TEXT, exposition.OPEN_METRICS)
+            }
+        }
+    },
     response_class=Response,
     tags=["process"],
 )
 async def metrics(request: Request) -> Response:
-    """Figures for Prometheus."""
+    """Figures for Prometheus, in its text format or in OpenMetrics."""
     queue = queue_of(request)
-    text = exposition(await queue.stats(), version=__version__, provider=queue.settings.provider_name)
-    return Response(text, media_type=METRICS_TYPE)
+    streams: Streams = request.state.streams
+    stats, totals = await asyncio.gather(queue.stats(), queue.store.totals())
+    media = exposition.media_type(request.headers.get("accept", ""))
+    text = figures(stats, totals, this_process(streams.open), settings=queue.settings, version=__version__, media=media)
+    return Response(text, headers={"Content-Type": media, "Vary": "Accept"})
 
 
 async def _trouble(queue: TranslationQueue) -> str:

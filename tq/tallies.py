@@ -30,8 +30,9 @@ from tq.messages import TERMINAL, Count, Status, utc
 #: Minutes that a history has.
 MINUTES: Final = 60
 _MINUTE: Final = 60_000
-#: How an attempt ends; ``retried`` and ``failed`` have a reason.
+#: How an attempt ends, and which of these have a reason.
 OUTCOMES: Final = ("completed", "failed", "retried", "deferred", "cancelled", "released", "expired")
+REASONED: Final = frozenset({"failed", "retried"})
 #: What is no attempt at anything: it was put off before something was sent.
 _NO_ATTEMPT: Final = "deferred"
 OTHER: Final = "other"
@@ -129,7 +130,7 @@ def _minute(number: int, record: Mapping[str, str]) -> Minute:
     attempts = _attempts(counts)
     errors: dict[str, int] = {}
     for (outcome, reason), count in attempts.items():
-        if outcome in {"failed", "retried"}:
+        if outcome in REASONED:
             errors[reason] = errors.get(reason, 0) + count
     buckets = sorted((int(name[1:]), count) for name, count in counts.items() if name[:1] == "b" and name[1:].isdigit())
     return Minute(
@@ -151,7 +152,7 @@ def _attempts(counts: Mapping[str, int]) -> dict[tuple[str, str], int]:
         outcome, colon, reason = name.partition(":")
         if colon and outcome in OUTCOMES:
             # Another version of tq, before or after this one, may know other slugs.
-            key = (outcome, slug(reason) if outcome in {"failed", "retried"} else "")
+            key = (outcome, slug(reason) if outcome in REASONED else "")
             found[key] = found.get(key, 0) + count
     return found
 

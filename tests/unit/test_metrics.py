@@ -1,15 +1,22 @@
-"""The figures for Prometheus, read back with its own client's parser."""
+"""The figures for Prometheus, read back with its own client's parsers in both formats."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics_families
 from prometheus_client.parser import text_string_to_metric_families
 
-from tq.figures import AccountSpend, QueueDepth, Spend, Stats, WorkerInfo
+from tq.exposition import OPEN_METRICS, TEXT, media_type
+from tq.figures import AccountSpend, QueueDepth, RateInfo, RateLimit, Spend, Stats, WorkerInfo
 from tq.messages import Status
-from tq.metrics import exposition
+from tq.metrics import Process, figures
+from tq.settings import Settings
+from tq.tallies import Totals, as_totals
+
+Labels = frozenset[tuple[str, str]]
 
 
 def stats(**changes: Any) -> Stats:
@@ -27,16 +34,29 @@ def stats(**changes: Any) -> Stats:
     return Stats(**values | changes)
 
 
-def samples(given: Stats) -> dict[str, dict[frozenset[tuple[str, str]], float]]:
-    """Name -> labels -> value, as Prometheus understands the text."""
-    text = exposition(given, version="1.0", provider="pseudo")
+def samples(
+    given: Stats | None = None, totals: Totals | None = None, media: str = TEXT, **settings: Any
+) -> dict[str, dict[Labels, float]]:
+    """Name of a sample -> labels -> value, as Prometheus understands the text."""
+    text = figures(
+        given or stats(),
+        totals or as_totals({}),
+        Process(streams=2, started=1.5, cpu=0.25, memory=1024, files=7),
+        settings=Settings(**settings),
+        version="1.0",
+        media=media,
+    )
     assert text.endswith("\n")
-    families = list(text_string_to_metric_families(text))
-    assert all(family.documentation and family.type == "gauge" for family in families)
-    return {
-        family.name: {frozenset(sample.labels.items()): sample.value for sample in family.samples}
-        for family in families
-    }
+    parse = open_metrics_families if media == OPEN_METRICS else text_string_to_metric_families
+    found: dict[str, dict[Labels, float]] = {}
+    for family in parse(text):
+        assert family.documentation
+        assert family.type in {"gauge", "counter", "histogram"}
+        for sample in family.samples:
+            labels = frozenset(sample.labels.items())
+            assert labels not in found.setdefault(sample.name, {}), f"{sample.name} is there twice"
+            found[sample.name][labels] = sample.value
+    return found
 
 
 def test_levels_are_listed_also_when_nothing_waits() -> None:
@@ -78,3 +98,99 @@ def test_money_of_today() -> None:
     kinds = {"prompt": 10, "completion": 5, "unpriced": 3}
     assert found["tq_tokens_today"] == {frozenset({("kind", kind)}): value for kind, value in kinds.items()}
     assert found["tq_known_cost_today"] == {frozenset({("currency", "EUR")}): 0.25}
+
+
+def test_every_counter_is_there_before_it_counts() -> None:
+    """With nothing counted yet there are zeros for each outcome and reason: a rate needs a start."""
+    found = samples()
+    attempts = found["tq_attempts_total"]
+    assert set(attempts.values()) == {0}
+    assert frozenset({("outcome", "retried"), ("reason", "rate-limited")}) in attempts
+    assert frozenset({("outcome", "failed"), ("reason", "poison")}) in attempts
+    assert frozenset({("outcome", "completed"), ("reason", "")}) in attempts
+    assert len(attempts) < 50
+    assert found["tq_provider_call_seconds_count"] == {frozenset(): 0}
+    assert len(found["tq_ended_messages_total"]) == 3
+    for name in ("tq_submitted_total", "tq_lease_expiries_total", "tq_provider_refusals_total"):
+        assert found[name] == {frozenset(): 0}
+
+
+def test_counts_and_the_histogram_of_calls() -> None:
+    """Attempts by outcome and reason; buckets add up to their count."""
+    record = {
+        "completed:": "5",
+        "retried:rate-limited": "2",
+        "calls:0.5": "3",
+        "calls:+Inf": "1",
+        "calls:sum": "401500",
+    }
+    found = samples(totals=as_totals(record | {"submitted": "9", "leases": "1"}))
+    assert found["tq_attempts_total"][frozenset({("outcome", "retried"), ("reason", "rate-limited")})] == 2
+    buckets = {dict(labels)["le"]: value for labels, value in found["tq_provider_call_seconds_bucket"].items()}
+    assert (buckets["0.25"], buckets["0.5"], buckets["300"], buckets["+Inf"]) == (0, 3, 3, 4)
+    assert found["tq_provider_call_seconds_sum"] == {frozenset(): 401.5}
+    assert found["tq_provider_call_seconds_count"] == {frozenset(): 4}
+    assert found["tq_submitted_total"] == {frozenset(): 9}
+
+
+def test_limits_and_cool_downs() -> None:
+    """Of each endpoint, key and model: what is left of a pause, and the limit with its source."""
+    limits = {"requests": RateLimit(per_minute=60, source="headers")}
+    rate = RateInfo(
+        host="api.example",
+        key="ab12",
+        model="m",
+        limits=limits,
+        cool_down=12.5,
+        exhausted=0.0,
+        waiting=3.0,
+        sent=40,
+        refused=2,
+    )
+    found = samples(stats(rates=[rate]))
+    account = {("host", "api.example"), ("key", "ab12"), ("model", "m")}
+    assert found["tq_provider_cool_down_seconds"] == {frozenset(account): 12.5}
+    assert found["tq_provider_put_off_seconds"] == {frozenset(account): 3.0}
+    assert found["tq_provider_requests_total"] == {frozenset(account): 40}
+    labels = frozenset(account | {("dimension", "requests"), ("source", "headers")})
+    assert found["tq_provider_limit_per_minute"] == {labels: 60}
+
+
+def test_the_process_that_answers() -> None:
+    """What every Prometheus client says of its process, under the same names."""
+    found = samples(max_queued=7)
+    assert found["process_start_time_seconds"] == {frozenset(): 1.5}
+    assert found["process_cpu_seconds_total"] == {frozenset(): 0.25}
+    assert found["tq_event_streams"] == {frozenset(): 2}
+    assert found["tq_max_queued_messages"] == {frozenset(): 7}
+
+
+def test_both_formats_say_the_same() -> None:
+    """OpenMetrics, which ends with a mark and names counters otherwise, has the same samples."""
+    worker = WorkerInfo(name="a", version="1", provider="p", slots=1, running=1, alive_until=datetime.now(UTC))
+    given, totals = stats(workers=[worker]), as_totals({"failed:refusal": "3", "calls:1": "2", "calls:sum": "1000"})
+    assert samples(given, totals, OPEN_METRICS) == samples(given, totals)
+
+
+@pytest.mark.parametrize(
+    ("accept", "media"),
+    [
+        ("", TEXT),
+        ("*/*", TEXT),
+        ("text/plain;version=0.0.4;q=0.5,*/*;q=0.1", TEXT),
+        ("application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2,*/*;q=0.1", OPEN_METRICS),
+    ],
+)
+def test_the_format_that_is_asked_for(accept: str, media: str) -> None:
+    """What Prometheus sends with a scrape chooses OpenMetrics; everyone else reads plain text."""
+    assert media_type(accept) == media
+
+
+def test_paused_queues() -> None:
+    """Each queue is listed, whether or not it is paused."""
+    found = samples(stats(paused=["default"]))["tq_paused_queues"]
+    assert {dict(labels)["queue"]: value for labels, value in found.items()} == {
+        "high_priority": 0,
+        "default": 1,
+        "quarantine": 0,
+    }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -54,10 +55,10 @@ def scrape(http: httpx.Client, accept: str = "text/plain") -> Found:
     assert answer.status_code == 200
     is_open = answer.headers["content-type"].startswith("application/openmetrics-text")
     assert is_open == ("openmetrics" in accept)
-    parse: Callable[[str], Iterator[object]] = open_metrics_families if is_open else text_string_to_metric_families
+    parse: Callable[[str], Iterable[Any]] = open_metrics_families if is_open else text_string_to_metric_families
     found: Found = {}
     for family in parse(answer.text):
-        for sample in family.samples:  # type: ignore[attr-defined] - prometheus_client has no types for its families
+        for sample in family.samples:
             found.setdefault(sample.name, {})[frozenset(sample.labels.items())] = sample.value
     return found
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import properties  # noqa: F401 - chooses Hypothesis's profile
@@ -13,9 +15,12 @@ import psutil
 import pytest
 from api_server import CANARY, Api
 from cli_driver import SETTINGS, TQ, Cli, bare_environment
+from clients import Awaited
+from cutting_proxy import CuttingProxy
 from llm_server import LlmServer
 from servers import Process, Valkey, wait_until
 
+from tq.client import Client
 from tq.local import LocalClient
 from tq.settings import Settings
 
@@ -135,3 +140,25 @@ def provider() -> Iterator[LlmServer]:
     """A stand-in for the LLM; it fails as it is told to, and repeats the key when it does."""
     with LlmServer() as server:
         yield server
+
+
+@pytest.fixture
+def proxy(api: Api) -> Iterator[CuttingProxy]:
+    """Between a client and the API."""
+    with CuttingProxy(api.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture(params=[Client, Awaited])
+def kind(request: pytest.FixtureRequest) -> Any:
+    """Either client of Python, as a class."""
+    return request.param
+
+
+@pytest.fixture
+def client(kind: Any, proxy: CuttingProxy) -> Iterator[Any]:
+    """Either client of Python, through the proxy; it leaves neither threads nor connections."""
+    with kind(proxy.url) as client:
+        yield client
+    wait_until(lambda: proxy.open == 0, "all connections are closed")
+    wait_until(lambda: "tq-events" not in {each.name for each in threading.enumerate()}, "no reader is left")

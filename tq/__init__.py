@@ -1,13 +1,14 @@
-"""tq: a translation job queue. ``from tq import Client`` for the HTTP client; see the README."""
+"""tq: a translation job queue. ``from tq import Client`` or ``AsyncClient`` for its HTTP API; see the README."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tq.async_client import AsyncClient
     from tq.client import Client
 
-__all__ = ["Client", "__version__"]
+__all__ = ["AsyncClient", "Client", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
@@ -16,6 +17,10 @@ def __getattr__(name: str) -> Any:
         from tq.client import Client
 
         return Client
+    if name == "AsyncClient":
+        from tq.async_client import AsyncClient
+
+        return AsyncClient
     if name == "__version__":
         from importlib.metadata import version
 

@@ -8,22 +8,23 @@ from __future__ import annotations
 import builtins
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, ClassVar, Final, Literal, Self, TypedDict, Unpack
 
 from pydantic import JsonValue
 
-from tq.errors import AmbiguousId, ErrorRecord, TqError, UnknownMessage
+from tq.errors import AmbiguousId, ErrorRecord, TqError, UnknownMessage, Unreachable
 from tq.failures import Failures, Retried
 from tq.figures import Stats
 from tq.filters import MessageFilter
-from tq.messages import Change, Message, Status, Submission, parse_submission, wait_timeout
+from tq.messages import Change, Message, Status, Submission, parse_submission, translation_of
+from tq.patience import ROUND, WAIT_BREAKS, Breaks, Gathering, Watching, id_of
 from tq.tallies import History
 from tq.timeline import TimelineEntry
 
 #: Ids that are named when it is not clear which is meant.
-_CANDIDATES: Final = 5
+CANDIDATES: Final = 5
 
 
 class SubmissionFields(TypedDict, total=False):
@@ -87,6 +88,59 @@ def make_submission(content: str, **fields: Unpack[SubmissionFields]) -> Submiss
     return parse_submission({name: value for name, value in body.items() if value is not None})
 
 
+def checked(submission: str | Submission, fields: SubmissionFields) -> Submission:
+    """What ``submit`` takes, as a submission.
+
+    Raises:
+        InvalidMessage: the text or a keyword breaks the contract.
+        TypeError: a submission with keywords.
+    """
+    if isinstance(submission, str):
+        return make_submission(submission, **fields)
+    if fields:
+        raise TypeError("a Submission says everything itself: pass keywords with a text only")
+    return submission
+
+
+def prepared(
+    submissions: Iterable[str | Submission | TqError], fields: SubmissionFields
+) -> Iterator[Submission | TqError]:
+    """What ``submit_many`` takes, each as a submission or as the error that it is, or has.
+
+    Raises:
+        TypeError: a submission with keywords, or several texts with one id.
+    """
+    if fields.get("message_id") is not None:
+        raise TypeError("one message_id cannot be that of several messages")
+    return (item if isinstance(item, TqError) else _tried(item, fields) for item in submissions)
+
+
+def _tried(submission: str | Submission, fields: SubmissionFields) -> Submission | TqError:
+    try:
+        return checked(submission, fields)
+    except TqError as error:
+        return error
+
+
+def only_one(found: Sequence[Message], prefix: str, unknown: UnknownMessage) -> str:
+    """The id of the only message whose id begins so, of up to ``CANDIDATES`` + 1 that do.
+
+    Raises:
+        UnknownMessage: there is none.
+        AmbiguousId: there are several.
+    """
+    if not found:
+        raise unknown from None
+    if len(found) > 1:
+        shown = ", ".join(message.message_id for message in found[:CANDIDATES])
+        raise AmbiguousId(
+            f"several ids begin with {prefix!r}",
+            why=shown + (", …" if len(found) > CANDIDATES else ""),
+            fix="give more of it",
+        )
+    return found[0].message_id
+
+
 class Changes(Iterator[list[Change]]):
     """Batches of changes for ever, an empty one for each quiet round.
 
@@ -131,21 +185,35 @@ class Backend(ABC):
             IdempotencyConflict: the key was used with another body.
             QueueFull: TQ_MAX_QUEUED messages wait already.
         """
-        if isinstance(message, Submission):
-            if fields:
-                raise TypeError("a Submission says everything itself: pass keywords with a text only")
-            return self._submit(message, idempotency_key)
-        return self._submit(make_submission(message, **fields), idempotency_key)
+        return self._submit(checked(message, fields), idempotency_key)
 
     @abstractmethod
     def _submit(self, submission: Submission, idempotency_key: str | None) -> Message: ...
 
-    @abstractmethod
-    def submit_many(self, submissions: Sequence[Submission | TqError]) -> list[Message | TqError]:
-        """Submit several; one result each, in order: the message or why it was refused.
+    def submit_many(
+        self, submissions: Iterable[str | Submission | TqError], **fields: Unpack[SubmissionFields]
+    ) -> builtins.list[Message | TqError]:
+        """Submit any number: ``submit_many(["Hello", "World"], to="fr")``, or submissions that say all themselves.
 
-        An item that is an error already (it could not be made) is passed on in its place.
+        One result each, in order: the message or why it was refused. An item that is an error already (it
+        could not be made) is passed on in its place.
         """
+        return self._submit_many(prepared(submissions, fields))
+
+    @abstractmethod
+    def _submit_many(self, submissions: Iterable[Submission | TqError]) -> builtins.list[Message | TqError]: ...
+
+    def translate(
+        self, message: str | Submission, *, timeout: float | None = None, **fields: Unpack[SubmissionFields]
+    ) -> str:
+        """Submit a text, wait for its end and return the translation: ``translate("Hello", to="fr")``.
+
+        Raises:
+            TqError: why there is none: what ``submit`` and ``wait`` raise; or the message's own error, as the class
+                that its type names (``InvalidKey``, ``Refused``, …).
+            MessageCancelled: somebody cancelled it.
+        """
+        return translation_of(self.wait(self.submit(message, **fields), timeout))
 
     @abstractmethod
     def get(self, message_id: str) -> Message:
@@ -154,6 +222,10 @@ class Backend(ABC):
         Raises:
             UnknownMessage: there is none.
         """
+
+    @abstractmethod
+    def get_many(self, message_ids: Iterable[str]) -> builtins.list[Message | TqError]:
+        """Any number of messages; one result each, in order: the message, or ``UnknownMessage``."""
 
     @abstractmethod
     def list(
@@ -179,17 +251,8 @@ class Backend(ABC):
         try:
             return self.get(prefix).message_id
         except UnknownMessage as unknown:
-            found, _ = self.list(limit=_CANDIDATES + 1, matching=MessageFilter(prefix=prefix)) if prefix else ([], None)
-            if not found:
-                raise unknown from None
-        if len(found) > 1:
-            shown = ", ".join(message.message_id for message in found[:_CANDIDATES])
-            raise AmbiguousId(
-                f"several ids begin with {prefix!r}",
-                why=shown + (", …" if len(found) > _CANDIDATES else ""),
-                fix="give more of it",
-            )
-        return found[0].message_id
+            found, _ = self.list(limit=CANDIDATES + 1, matching=MessageFilter(prefix=prefix)) if prefix else ([], None)
+            return only_one(found, prefix, unknown)
 
     @abstractmethod
     def timeline(self, message_id: str) -> builtins.list[TimelineEntry]:
@@ -274,32 +337,23 @@ class Backend(ABC):
     def health(self) -> dict[str, Any]:
         """Return when the other side answers."""
 
-    def watch(self, message_id: str, timeout: float | None = None) -> Iterator[Message]:
+    def watch(self, message_id: str | Message, timeout: float | None = None) -> Iterator[Message]:
         """The message now, and again whenever its status or attempt is another one, until it has ended.
 
         Raises:
             WaitTimeout: it had not ended after ``timeout`` seconds.
             UnknownMessage: there is none.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        pause, longest = self._pauses
-        seen = None
+        watching = Watching(timeout, self._pauses)
         while True:
-            message = self.get(message_id)
-            if (message.status, message.attempts) != seen:
-                seen = (message.status, message.attempts)
+            message = self.get(id_of(message_id))
+            if watching.is_news(message):
                 yield message
             if message.ended:
                 return
-            if deadline is not None:
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    raise wait_timeout(message, timeout)
-                pause = min(pause, left)
-            time.sleep(pause)
-            pause = min(pause * 1.5, longest)
+            time.sleep(watching.pause(message))
 
-    def wait(self, message_id: str, timeout: float | None = None) -> Message:
+    def wait(self, message_id: str | Message, timeout: float | None = None) -> Message:
         """The message once it has ended; look at its ``status``.
 
         Raises:
@@ -308,3 +362,37 @@ class Backend(ABC):
         """
         *_, last = self.watch(message_id, timeout)
         return last
+
+    def wait_many(self, messages: Iterable[str | Message], timeout: float | None = None) -> Iterator[Message]:
+        """Each message once it has ended, in the order in which they end; look at their ``status``.
+
+        It listens to the stream of changes, so that thousands take few requests.
+
+        Args:
+            messages: ids, or messages. Any number; one that is given twice is answered once.
+            timeout: seconds for all of them.
+
+        Raises:
+            WaitTimeout: not all had ended after ``timeout`` seconds.
+            UnknownMessage: one of them does not exist.
+        """
+        waiting = Gathering(messages, timeout)
+        yield from waiting.ended
+        if not waiting:
+            return
+        # Opened before the first look: what changes in between is seen twice rather than never.
+        changes = self.changes(block=ROUND)
+        breaks = Breaks(WAIT_BREAKS, met=True)
+        try:
+            while waiting:
+                try:
+                    yield from waiting.found(self.get_many(waiting.due()))
+                    waiting.hear(next(changes) if waiting else ())
+                    breaks.over()
+                except Unreachable as error:
+                    waiting.miss()
+                    time.sleep(waiting.deadline.within(breaks.pause(error)))
+                if waiting:
+                    waiting.require_time()
+        finally:
+            changes.close()

@@ -20,6 +20,8 @@ from tq.settings import Settings
 
 MAX_BATCH: Final = 1000
 MAX_LANGUAGES: Final = 100
+#: Messages that are looked up at once; as many as a page of the list has at most.
+MAX_LOOKUP: Final = 200
 #: Values in one body: numbers, strings, lists, … A full batch with 64 keys of metadata an item has 70,000.
 MAX_VALUES: Final = 250_000
 #: Each value but the first stands after one of these.
@@ -190,6 +192,12 @@ class Batch(_Body):
         return {**item, "metadata": {**metadata, "target_language": language}}
 
 
+class Lookup(_Body):
+    """Which messages to look up."""
+
+    message_ids: list[str] = Field(max_length=MAX_LOOKUP)
+
+
 class Selection(_Body):
     """Which message to process; the next one when absent."""
 
@@ -284,6 +292,12 @@ class BatchResults(BaseModel):
     """One result for each item of the batch, in its order."""
 
     results: list[Accepted | Refused]
+
+
+class Found(BaseModel):
+    """The messages of a look-up, in the order in which they were asked for."""
+
+    messages: list[Message] = Field(description="Those that there are.")
 
 
 class MessagePage(BaseModel):

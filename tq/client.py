@@ -8,31 +8,30 @@ with Client("http://127.0.0.1:8000") as tq:
 from __future__ import annotations
 
 import builtins
-import queue
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from typing import Any, ClassVar, Final, TypeVar
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any, ClassVar, TypeVar
+from weakref import WeakSet
 
 import httpx
-from pydantic import ValidationError
 
-from tq import wire
+from tq import steps, wire
 from tq.backend import Backend, Changes
 from tq.errors import ErrorRecord, TqError, Unreachable
+from tq.eventstream import EventStream
 from tq.failures import Failures, Retried
 from tq.figures import Stats
 from tq.filters import MessageFilter
 from tq.messages import Change, Message, Status, Submission
+from tq.patience import PAUSES, WAIT_BREAKS, Breaks, id_of
+from tq.reader import ChangeReader, follow
 from tq.remote import Remote
+from tq.steps import Pause, Steps
 from tq.tallies import History
 from tq.timeline import TimelineEntry
 from tq.wire import Request
 
 T = TypeVar("T")
-
-#: Changes read ahead of a slow caller.
-_MAX_WAITING: Final = 10_000
 
 
 class Client(Backend):
@@ -47,14 +46,18 @@ class Client(Backend):
         InvalidSettings: the URL is not one.
     """
 
-    _pauses: ClassVar[tuple[float, float]] = (0.05, 1.0)
+    _pauses: ClassVar[tuple[float, float]] = PAUSES
 
     def __init__(self, url: str | None = None, token: str | None = None, *, timeout: float = 30.0) -> None:
         self._remote = Remote(url, token, timeout)
         self._http = httpx.Client(**self._remote.options())
 
+        self._readers: WeakSet[ChangeReader] = WeakSet()
+
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections; streams of changes end."""
+        for reader in list(self._readers):
+            reader.close()
         self._http.close()
 
     def _send(self, request: Request[T]) -> T:
@@ -62,24 +65,47 @@ class Client(Backend):
             answer = self._http.request(**self._remote.arguments(request))
         return self._remote.read(request, answer)
 
+    def _do(self, step: Request[Any] | Pause) -> Any:
+        if isinstance(step, Pause):
+            time.sleep(step.seconds)
+            return None
+        return self._send(step)
+
+    def _take(self, plan: Steps[T]) -> T:
+        """Do what takes several steps."""
+        answer: Any = None
+        failure: TqError | None = None
+        while True:
+            try:
+                step = plan.send(answer) if failure is None else plan.throw(failure)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            answer = failure = None
+            try:
+                answer = self._do(step)
+            except TqError as error:
+                failure = error
+
     # -- the verbs ---------------------------------------------------------------------------------
 
     def _submit(self, submission: Submission, idempotency_key: str | None) -> Message:
-        return self._send(wire.submit(submission, idempotency_key))
+        return self._take(steps.submit(submission, idempotency_key, met=self._remote.met))
 
-    def submit_many(self, submissions: Sequence[Submission | TqError]) -> builtins.list[Message | TqError]:
-        """See ``Backend.submit_many``; a thousand a request."""
-        good = [wire.encoded(item) for item in submissions if isinstance(item, Submission)]
-        answers: Iterator[Message | TqError] = (
-            result
-            for start in range(0, len(good), wire.MOST_ITEMS)
-            for result in self._send(wire.submit_batch(good[start : start + wire.MOST_ITEMS]))
-        )
-        return [next(answers) if isinstance(item, Submission) else item for item in submissions]
+    def _submit_many(self, submissions: Iterable[Submission | TqError]) -> builtins.list[Message | TqError]:
+        return self._take(steps.submit_many(submissions, met=self._remote.met))
 
     def get(self, message_id: str) -> Message:
         """See ``Backend.get``."""
         return self._send(wire.get(message_id))
+
+    def get_many(self, message_ids: Iterable[str]) -> builtins.list[Message | TqError]:
+        """See ``Backend.get_many``."""
+        return self._take(steps.get_many([*message_ids]))
+
+    def wait(self, message_id: str | Message, timeout: float | None = None) -> Message:
+        """See ``Backend.wait``; one request for each 25 seconds, and a restart of the API is waited for, too."""
+        return self._take(steps.wait(id_of(message_id), timeout, met=self._remote.met))
 
     def list(
         self,
@@ -140,7 +166,42 @@ class Client(Backend):
 
     def changes(self, after: str | None = None, *, block: float = 1.0) -> Changes:
         """See ``Backend.changes``."""
-        return _EventStream(self, after, block)
+        reader = ChangeReader(self._http, self._remote, after, block)
+        self._readers.add(reader)
+        return reader
+
+    def events(
+        self,
+        after: str | None = None,
+        *,
+        message_id: str | None = None,
+        status: Status | None = None,
+        to: str | None = None,
+    ) -> Iterator[Change]:
+        """Changes as they happen, for ever; or those of one message, from its beginning until it has ended.
+
+        It begins when the first is asked for. A broken connection is opened again where it was, so that
+        nothing is missed.
+
+        Args:
+            after: the ``cursor`` of a change: those after it.
+            message_id: only this message's.
+            status: only changes into this status.
+            to: only those of this target language.
+
+        Raises:
+            Unreachable: the API could not be reached for 30 seconds, or not at all.
+            UnknownMessage: there is no such message.
+        """
+        stream = EventStream(after, message_id, status, to)
+        breaks = Breaks(WAIT_BREAKS, met=self._remote.met)
+        while not stream.over:
+            try:
+                for changes in follow(self._http, self._remote, stream):
+                    breaks.over()
+                    yield from changes
+            except Unreachable as error:
+                time.sleep(breaks.pause(error))
 
     def health(self) -> dict[str, Any]:
         """The version of the API, and which broker it uses.
@@ -149,78 +210,3 @@ class Client(Backend):
             Unreachable: it does not answer.
         """
         return self._send(wire.health())
-
-    def _events(self, after: str | None) -> Iterator[Change | str]:
-        """One connection's changes after a cursor, and in between where it stands ("" if that is not known).
-
-        Raises:
-            Unreachable: the connection broke, or the API ended it.
-        """
-        arguments = self._remote.stream_arguments(wire.stream(after))
-        with self._remote.reaching(), self._http.stream(**arguments) as answer:
-            if not answer.is_success:
-                answer.read()
-                raise self._remote.error(answer)
-            yield after or ""
-            cursor, data = "", ""
-            for line in answer.iter_lines():
-                name, _, value = line.partition(":")
-                if name == "id":
-                    cursor = value.strip()
-                elif name == "data":
-                    data = value
-                elif not line:
-                    yield self._change(data) if data else cursor
-                    data = ""
-        raise self._remote.ended()
-
-    def _change(self, data: str) -> Change:
-        try:
-            return Change.model_validate_json(data)
-        except ValidationError:
-            raise self._remote.foreign("change") from None
-
-
-class _EventStream(Changes):
-    """Reads in a thread of its own, so that a round can end while nothing comes."""
-
-    def __init__(self, client: Client, after: str | None, block: float) -> None:
-        self._client = client
-        self._cursor = after
-        self._block = block
-        self._inbox: queue.Queue[Change | str | TqError] = self._connect()
-        self._broken = False
-
-    def _connect(self) -> queue.Queue[Change | str | TqError]:
-        """Returns when the stream has begun: whatever happens from now on will be seen."""
-        inbox: queue.Queue[Change | str | TqError] = queue.Queue(_MAX_WAITING)
-        threading.Thread(target=self._read, args=(inbox, self._cursor), name="tq-events", daemon=True).start()
-        first = inbox.get()
-        if isinstance(first, TqError):
-            raise first
-        return inbox
-
-    def _read(self, inbox: queue.Queue[Change | str | TqError], after: str | None) -> None:
-        try:
-            for item in self._client._events(after):  # noqa: SLF001 - a part of the client
-                inbox.put(item)
-        except TqError as error:
-            inbox.put(error)
-        except Exception as error:  # noqa: BLE001 - a client closed under us fails in many ways; our reader must hear of it
-            inbox.put(Unreachable("the stream of changes broke", why=type(error).__name__))
-
-    def __next__(self) -> list[Change]:
-        if self._broken:
-            self._inbox, self._broken = self._connect(), False
-        batch: list[Change] = []
-        with suppress(queue.Empty):
-            item = self._inbox.get(timeout=self._block)
-            while not isinstance(item, TqError):
-                if isinstance(item, Change):
-                    batch.append(item)
-                self._cursor = item.cursor if isinstance(item, Change) else item or self._cursor
-                item = self._inbox.get_nowait()
-            self._broken = True
-            if not batch:
-                raise item
-        return batch

@@ -305,6 +305,14 @@ class Unreachable(TqError):
     exit_code = 5
 
 
+class ConnectionLost(Unreachable):
+    """The connection to the API broke, or was refused; if it broke, nobody knows whether the request arrived."""
+
+    def __init__(self, what: str, *, why: str = "", fix: str = "", refused: bool = False) -> None:
+        super().__init__(what, why=why, fix=fix)
+        self.refused = refused
+
+
 class StoreRefused(TqError):
     """Redis answered but refuses us: wrong password, missing permission."""
 
@@ -351,6 +359,14 @@ class WaitTimeout(TqError):
     title = "Timed out"
     http_status = 504
     exit_code = 124
+
+
+class MessageCancelled(TqError):
+    """The message whose translation is wanted was cancelled."""
+
+    type = "cancelled"
+    title = "Message cancelled"
+    http_status = 409
 
 
 class ApiError(TqError):

@@ -7,7 +7,7 @@ broker. Synchronous: it steps through the portal.
 from __future__ import annotations
 
 import builtins
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterable
 from typing import Any, TypeVar
 
 from tq.backend import Backend, Changes
@@ -68,13 +68,16 @@ class LocalClient(Backend):
         """Returns when a worker has been woken too."""
         return self._call_and_wake(self._queue.submit(submission, idempotency_key))
 
-    def submit_many(self, submissions: Sequence[Submission | TqError]) -> builtins.list[Message | TqError]:
-        """See ``TranslationQueue.submit_many``."""
-        return self._call_and_wake(self._queue.submit_many(submissions))
+    def _submit_many(self, submissions: Iterable[Submission | TqError]) -> builtins.list[Message | TqError]:
+        return self._call_and_wake(self._queue.submit_many([*submissions]))
 
     def get(self, message_id: str) -> Message:
         """See ``TranslationQueue.get``."""
         return self.call(self._queue.get(message_id))
+
+    def get_many(self, message_ids: Iterable[str]) -> builtins.list[Message | TqError]:
+        """See ``TranslationQueue.get_many``."""
+        return self.call(self._queue.get_many([*message_ids]))
 
     def list(
         self,

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from tq.errors import FieldError, InvalidMessage, WaitTimeout
+from tq.errors import ERRORS, AttemptError, FieldError, InvalidMessage, MessageCancelled, TqError
 from tq.fields import (
     ID_PATTERN,
     ApiKey,
@@ -340,12 +340,25 @@ class Change(BaseModel):
     info: str = Field(default="", description="The error's type, or the model, or the seconds until the retry.")
 
 
-def wait_timeout(message: Message, timeout: float | None) -> WaitTimeout:
-    """What a caller hears whose patience ran out."""
-    return WaitTimeout(
-        f"message {message.message_id} is still {message.status} after {timeout or 0:g} s",
-        fix="it goes on: ask again with `tq status`",
-    )
+def failure(message: Message) -> TqError:
+    """The error of a message as an exception of the class that its type names."""
+    if message.error is None:
+        return AttemptError(f"message {message.message_id} failed without a recorded error")
+    return ERRORS.get(message.error.type, AttemptError)(message.error.message)
+
+
+def translation_of(message: Message) -> str:
+    """The translation of a message that has ended.
+
+    Raises:
+        TqError: why it failed, as the class that its type names.
+        MessageCancelled: somebody cancelled it.
+    """
+    if message.status is Status.CANCELLED:
+        raise MessageCancelled(f"message {message.message_id} was cancelled", fix="queue it again with `tq retry`")
+    if message.translation is None:
+        raise failure(message)
+    return message.translation
 
 
 def utc(milliseconds: int) -> datetime:

@@ -263,6 +263,12 @@ class TranslationQueue:
             raise unknown(message_id)
         return message
 
+    async def get_many(self, message_ids: Sequence[str]) -> builtins.list[Message | TqError]:
+        """Several messages; one result each, in order: the message, or ``UnknownMessage``."""
+        known = [message_id for message_id in message_ids if _is_id(message_id)]
+        found = dict(zip(known, await asyncio.gather(*map(self.store.get, known)), strict=True))
+        return [found.get(message_id) or unknown(message_id) for message_id in message_ids]
+
     async def timeline(self, message_id: str) -> builtins.list[TimelineEntry]:
         """Every status that a message entered, oldest first.
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import httpx
 
-from tq.errors import ApiError, InvalidSettings, TqError, Unauthorised, Unreachable
+from tq.errors import ApiError, ConnectionLost, InvalidSettings, TqError, Unauthorised, Unreachable
+from tq.eventstream import EventStream
+from tq.messages import Change
 from tq.settings import Settings, get_settings, is_loopback, redacted
 from tq.wire import PROBLEM, Request, error_of
 
@@ -29,6 +32,7 @@ class Remote:
 
     Attributes:
         name: the URL, without a password.
+        met: whether it has ever answered us.
 
     Raises:
         InvalidSettings: the URL is not one, or the token cannot be sent.
@@ -57,6 +61,7 @@ class Remote:
                 fix="correct TQ_API_TOKEN",
             ) from None
         self._timeout = timeout
+        self.met = False
 
     def options(self) -> dict[str, Any]:
         """For ``httpx.Client`` and ``httpx.AsyncClient``."""
@@ -88,19 +93,25 @@ class Remote:
         """Around whatever httpx does.
 
         Raises:
-            Unreachable: the API did not answer, or not to the end.
+            Unreachable: the API did not answer in time.
+            ConnectionLost: the connection was refused, or broke.
         """
+        kind: Callable[..., Unreachable]
         try:
             yield
         except httpx.TimeoutException:
-            why = "it does not answer in time"
-        except (httpx.TransportError, httpx.StreamError) as error:
+            kind, why = Unreachable, "it does not answer in time"
+        except httpx.ConnectError as error:
             # Without the number that the system gives the error.
-            why = str(error).rpartition("] ")[2] if isinstance(error, httpx.ConnectError) else type(error).__name__
+            kind, why = partial(ConnectionLost, refused=True), str(error).rpartition("] ")[2]
+        except (httpx.NetworkError, httpx.RemoteProtocolError) as error:
+            kind, why = ConnectionLost, type(error).__name__
+        except (httpx.TransportError, httpx.StreamError) as error:
+            kind, why = Unreachable, type(error).__name__
         else:
             return
         # Outside of the handlers, so that no exception of httpx, which holds the request, is kept in ours.
-        raise Unreachable(
+        raise kind(
             f"the API at {self.name} cannot be reached",
             why=why,
             fix="start it with `tq up` or `tq api`, or correct TQ_URL (or --url)",
@@ -114,6 +125,7 @@ class Remote:
             Unauthorised: it wants another token.
             ApiError: this is no answer of tq's.
         """
+        self.met = True
         if not answer.is_success:
             raise self.error(answer)
         try:
@@ -143,9 +155,31 @@ class Remote:
             fix="check that TQ_URL (or --url) is the root of a tq API, and of this version",
         )
 
-    def ended(self) -> Unreachable:
+    def begin(self, stream: EventStream, answer: httpx.Response) -> None:
+        """Take note of how a stream begins; a refusal has been read.
+
+        Raises:
+            TqError: it does not.
+        """
+        self.met = True
+        if not answer.is_success:
+            raise self.error(answer)
+        stream.over = answer.status_code == 204
+
+    def feed(self, stream: EventStream, data: bytes) -> list[Change]:
+        """What a stream brings.
+
+        Raises:
+            ApiError: something else than changes.
+        """
+        try:
+            return stream.feed(data)
+        except ValueError:
+            raise self.foreign("stream of changes") from None
+
+    def ended(self) -> ConnectionLost:
         """A stream that goes on for ever has ended."""
-        return Unreachable(f"the API at {self.name} ended the stream of changes", fix="it may be restarting")
+        return ConnectionLost(f"the API at {self.name} ended the stream of changes", fix="it may be restarting")
 
 
 def _own_url(settings: Settings) -> str:

@@ -13,8 +13,8 @@ from celery import states
 from celery.backends.base import BaseBackend
 from celery.exceptions import TaskRevokedError
 
-from tq.errors import ERRORS, AttemptError, TqError, UnknownMessage
-from tq.messages import Message, Status
+from tq.errors import UnknownMessage
+from tq.messages import Status, failure
 from tq.portal import PerProcess, get_portal
 from tq.settings import get_settings
 from tq.store import open_store
@@ -31,13 +31,6 @@ STATES: Final = {
 
 
 _store = PerProcess(lambda: open_store(get_settings()))
-
-
-def failure(message: Message) -> TqError:
-    """The error of a message as an exception of the class that its type names."""
-    if message.error is None:
-        return AttemptError(f"message {message.message_id} failed without a recorded error")
-    return ERRORS.get(message.error.type, AttemptError)(message.error.message)
 
 
 class StoreBackend(BaseBackend):

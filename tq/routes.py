@@ -17,7 +17,9 @@ from tq.bodies import (
     ApiStatus,
     Batch,
     BatchResults,
+    Found,
     Liveness,
+    Lookup,
     MessagePage,
     Readiness,
     Refused,
@@ -180,6 +182,21 @@ async def next_message(request: Request) -> Response:
     """The message that a worker would take next, untouched."""
     message = await queue_of(request).next()
     return Response(status_code=204) if message is None else answer(message)
+
+
+@router.post(
+    "/messages/lookup",
+    response_model=Found,
+    responses=failures(415, 422),
+    openapi_extra=body(Lookup, example={"message_ids": ["01K3ZQ7D0000000000000000AA"]}),
+    tags=["messages"],
+)
+async def look_up(request: Request) -> Response:
+    """The messages with these ids, up to 200; an id that is not known is left out."""
+    queue = queue_of(request)
+    wanted = parse(Lookup, await read_json(request, most_bytes(queue.settings)))
+    results = await queue.get_many(wanted.message_ids)
+    return answer(Found(messages=[result for result in results if isinstance(result, Message)]))
 
 
 @router.post(

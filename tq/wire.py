@@ -29,6 +29,8 @@ T = TypeVar("T")
 PROBLEM: Final = "urn:tq:problem:"
 #: Items that the API takes in one batch.
 MOST_ITEMS: Final = 1000
+#: Ids that the API looks up at once.
+MOST_LOOKED_UP: Final = 200
 
 _encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -76,9 +78,16 @@ def submit_batch(items: Sequence[bytes]) -> Request[list[Message | TqError]]:
     )
 
 
-def get(message_id: str) -> Request[Message]:
-    """The message."""
-    return _message("GET", _path(message_id))
+def get(message_id: str, wait: float = 0.0) -> Request[Message]:
+    """The message; as soon as it has ended, or after ``wait`` seconds."""
+    params = {"wait": round(wait, 3)} if wait > 0 else {}
+    return _message("GET", _path(message_id), params=params, patience=wait)
+
+
+def lookup(ids: Sequence[str]) -> Request[list[Message | TqError]]:
+    """Up to ``MOST_LOOKED_UP`` messages by their ids."""
+    content = _json({"message_ids": [*ids]})
+    return Request("POST", "messages/lookup", "message for each id", partial(_looked_up, ids), content=content)
 
 
 def page(
@@ -157,10 +166,13 @@ def health() -> Request[dict[str, Any]]:
     return Request("GET", "", "version", _health)
 
 
-def stream(after: str | None) -> Request[None]:
-    """The stream of changes."""
+def stream(after: str | None, message_id: str | None, status: Status | None, to: str | None) -> Request[None]:
+    """The stream of changes, or of one message's."""
+    path = "events" if message_id is None else f"{_path(message_id)}/events"
+    given = {"status": status and str(status), "to": to}
+    params = {name: value for name, value in given.items() if value is not None}
     headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": after} if after else {})
-    return Request("GET", "events", "stream of changes", lambda _: None, headers=headers)
+    return Request("GET", path, "stream of changes", lambda _: None, params=params, headers=headers)
 
 
 # -- what is sent ----------------------------------------------------------------------------------
@@ -226,6 +238,11 @@ def _results(count: int, data: Any) -> list[Message | TqError]:
         Message.model_validate(item["message"]) if item.get("message") else error_of(item.get("error") or {})
         for item in results
     ]
+
+
+def _looked_up(ids: Sequence[str], data: Any) -> list[Message | TqError]:
+    found = {message.message_id: message for message in _all(Message, data["messages"])}
+    return [found.get(message_id) or UnknownMessage(f"no message has the id {message_id!r}") for message_id in ids]
 
 
 def _page(data: Any) -> tuple[list[Message], str | None]:

@@ -1,0 +1,322 @@
+"""``tq.Client`` and ``tq.AsyncClient`` against a real API: what is said of one holds for the other."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from api_server import Api
+from cutting_proxy import CuttingProxy
+from servers import Process, Valkey, free_port, wait_until
+
+import tq
+from tq.async_client import AsyncClient
+from tq.backend import make_submission
+from tq.client import Client
+from tq.errors import (
+    DuplicateMessage,
+    IllegalTransition,
+    InvalidMessage,
+    MessageCancelled,
+    ReportedError,
+    Unauthorised,
+    UnknownMessage,
+    Unreachable,
+    WaitTimeout,
+)
+from tq.local import LocalClient
+from tq.messages import Message, Status
+
+
+@pytest.fixture
+def api(valkey: Valkey, environment: dict[str, str], tmp_path: Path) -> Iterator[Api]:
+    """The API on the same Valkey as ``local``."""
+    assert valkey.socket.exists()
+    with Api(tmp_path, environment) as server:
+        yield server
+
+
+def public(cls: type) -> dict[str, Any]:
+    """The public methods of a class, inherited ones too."""
+    return {name: method for name, method in inspect.getmembers(cls, inspect.isfunction) if not name.startswith("_")}
+
+
+def test_the_same_verbs() -> None:
+    """Every verb of the one client exists on the other, with the same parameters, and is async there."""
+    plain, awaited = public(Client), public(AsyncClient)
+    assert plain.keys() == awaited.keys()
+    for name, method in awaited.items():
+        assert inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method), name
+        given, wanted = inspect.signature(method).parameters, inspect.signature(plain[name]).parameters
+        assert list(given.values()) == list(wanted.values()), name
+    assert inspect.signature(AsyncClient) == inspect.signature(Client)
+    assert (tq.Client, tq.AsyncClient) == (Client, AsyncClient)
+
+
+def test_the_verbs(client: Any, local: LocalClient) -> None:
+    """Both clients answer the same messages as the queue itself, and raise the same errors."""
+    message = client.submit("Hello", to="fr", source="en", priority=9, message_id="mine", metadata={"ticket": 7})
+    assert message == local.get("mine") == client.get("mine") == client.next()
+    assert client.list(Status.QUEUED, limit=1) == ([message], None)
+    assert client.submit(make_submission("Hi"), "key") == client.submit(make_submission("Hi"), "key")
+    found = client.get_many(["mine", "nope", "../queue/stats"])
+    assert found[0] == message
+    assert [type(each) for each in found[1:]] == [UnknownMessage, UnknownMessage]
+    with pytest.raises(DuplicateMessage):
+        client.submit("Other", message_id="mine")
+    with pytest.raises(InvalidMessage):
+        client.submit("Hello", priority=11)
+    with pytest.raises(UnknownMessage):
+        client.get("../queue/stats")
+    with pytest.raises(IllegalTransition):
+        client.set_status("mine", Status.COMPLETED, translation="Bonjour")
+    client.set_status("mine", Status.RUNNING)
+    assert client.set_status("mine", Status.FAILED, error="no such luck").error is not None
+    assert client.retry("mine").status is Status.QUEUED
+    assert client.cancel("mine") == client.wait("mine", timeout=5) == next(client.watch("mine"))
+    assert client.health()["status"] == "ok"
+    assert client.stats().counts == local.stats().counts
+
+
+def test_translate(client: Any, local: LocalClient) -> None:
+    """It returns the translation, or raises what happened as the class that it was."""
+    for name, status in (("good", Status.COMPLETED), ("bad", Status.FAILED)):
+        client.submit("Hello", to="fr", message_id=name)
+        local.set_status(name, Status.RUNNING)
+        translation, error = ("Bonjour", None) if name == "good" else (None, "no luck")
+        local.set_status(name, status, translation=translation, error=error)
+    assert client.translate("Hello", to="fr", message_id="good") == "Bonjour"
+    with pytest.raises(ReportedError, match="no luck"):
+        client.translate("Hello", to="fr", message_id="bad", timeout=30)
+    client.submit("Hello", message_id="gone")
+    local.cancel("gone")
+    with pytest.raises(MessageCancelled):
+        client.translate("Hello", message_id="gone")
+
+
+def test_many(client: Any, proxy: CuttingProxy, local: LocalClient) -> None:
+    """5,000 texts from a generator go in few requests; what is wrong with one stays in its place."""
+    texts = (f"text {n}" if n != 3000 else "\ud800" for n in range(5000))
+    results = client.submit_many(texts, to="fr", priority=2)
+    assert [type(each) for each in (*results[2999:3002],)] == [Message, InvalidMessage, Message]
+    assert [each.content for each in results if isinstance(each, Message)] == [
+        f"text {n}" for n in range(5000) if n != 3000
+    ]
+    assert {(each.metadata["target_language"], each.priority) for each in results if isinstance(each, Message)} == {
+        ("fr", 2)
+    }
+    assert proxy.requests <= 6
+    assert local.stats().counts[Status.QUEUED] == 4999
+    again = client.get_many([each.message_id for each in results if isinstance(each, Message)])
+    assert [each for each in again if isinstance(each, Message)] == [
+        each for each in results if isinstance(each, Message)
+    ]
+
+
+def test_large_ones(client: Any, proxy: CuttingProxy) -> None:
+    """Batches are cut by their bytes and by their values too, so that the API takes each of them."""
+    terms = {f"term {n}": "x" for n in range(400)}
+    items = [make_submission(f"{n}" + "é" * 400_000) for n in range(30)]
+    items += [make_submission("Hello", glossary=terms) for _ in range(300)]
+    assert {type(each) for each in client.submit_many(items)} == {Message}
+    assert 6 <= proxy.requests <= 20
+
+
+def test_misuse(client: Any) -> None:
+    """Keywords are for texts, and one id cannot be that of several messages."""
+    with pytest.raises(TypeError):
+        client.submit(make_submission("Hello"), to="fr")
+    with pytest.raises(TypeError):
+        client.submit_many(["Hello"], message_id="mine")
+    with pytest.raises(TypeError):
+        client.submit_many([make_submission("Hello")], to="fr")
+    assert client.submit_many([]) == []
+
+
+def test_wait_many(client: Any, proxy: CuttingProxy, worker: Process) -> None:
+    """A thousand messages are waited for with few requests, each is answered once, and has its translation."""
+    assert worker.pid
+    accepted = client.submit_many((f"text {n}" for n in range(1000)), to="fr")
+    sent, began = proxy.requests, time.monotonic()
+    ended = list(client.wait_many([*accepted, accepted[0], accepted[1].message_id], timeout=120))
+    seconds = time.monotonic() - began
+    assert Counter(each.message_id for each in ended) == Counter({each.message_id: 1 for each in accepted})
+    assert {each.status for each in ended} == {Status.COMPLETED}
+    assert all(each.translation for each in ended)
+    assert proxy.requests - sent <= 5 + 1 + 5 + seconds * 5
+    sent = proxy.requests
+    assert list(client.wait_many(ended)) == ended
+    assert proxy.requests == sent
+
+
+def test_wait_takes_few_requests(client: Any, proxy: CuttingProxy, local: LocalClient) -> None:
+    """One long poll waits for a message, and is answered as soon as it ends."""
+    message = client.submit("Hello")
+    sent = proxy.requests
+    timer = threading.Timer(2.0, lambda: local.cancel(message.message_id))
+    timer.start()
+    began = time.monotonic()
+    assert client.wait(message).status is Status.CANCELLED
+    assert 1.5 < time.monotonic() - began < 10
+    timer.join()
+    assert proxy.requests - sent == 1
+
+
+def test_patience_ends(client: Any) -> None:
+    """Each way to wait ends with WaitTimeout when the time is over."""
+    message = client.submit("Hello")
+    for wait in (
+        lambda: client.wait(message, timeout=0.3),
+        lambda: list(client.watch(message.message_id, timeout=0.3)),
+        lambda: list(client.wait_many([message], timeout=0.3)),
+        lambda: client.translate("Hello", timeout=0.3),
+        lambda: client.wait(message, timeout=0),
+    ):
+        began = time.monotonic()
+        with pytest.raises(WaitTimeout):
+            wait()
+        assert time.monotonic() - began < 5
+
+
+def test_unknown_ones(client: Any) -> None:
+    """Waiting for what does not exist ends at once."""
+    for wait in (
+        lambda: client.wait("nope", timeout=30),
+        lambda: list(client.wait_many(["nope"], timeout=30)),
+        lambda: list(client.watch("nope")),
+    ):
+        with pytest.raises(UnknownMessage):
+            wait()
+
+
+def test_events(client: Any, local: LocalClient) -> None:
+    """Changes are followed from a cursor on, and only those that are wanted."""
+    local.submit("Hello", to="fr", message_id="one")
+    with contextlib.closing(client.events(after="0")) as changes:
+        first = next(changes)
+    assert (first.message_id, first.status, first.languages) == ("one", Status.QUEUED, "→fr")
+    local.submit("Hello", to="de", message_id="two")
+    local.cancel("one")
+    with contextlib.closing(client.events(after=first.cursor)) as changes:
+        assert (next(changes).message_id, next(changes).status) == ("two", Status.CANCELLED)
+    with contextlib.closing(client.events(after="0", status=Status.CANCELLED)) as changes:
+        assert next(changes).message_id == "one"
+
+
+def test_changes(client: Any, local: LocalClient) -> None:
+    """The stream begins where it was opened, and has quiet rounds."""
+    changes = client.changes(block=0.1)
+    assert next(changes) == []
+    local.submit("Hello", message_id="one")
+    assert wait_until(lambda: next(changes), "the change arrives")[0].message_id == "one"
+    changes.close()
+    assert list(changes) == []
+
+
+def test_an_interrupt_leaves_nothing(api: Api) -> None:
+    """Ctrl-C in the middle of a wait ends it, with its thread and its connections."""
+    with CuttingProxy(api.port) as proxy, Client(proxy.url) as client:
+        message = client.submit("Hello")
+        ways: list[Callable[[], object]] = [
+            lambda: list(client.wait_many([message])),
+            lambda: client.wait(message),
+            lambda: list(client.events()),
+        ]
+        former = signal.signal(signal.SIGALRM, _interrupt)
+        try:
+            for way in ways:
+                signal.setitimer(signal.ITIMER_REAL, 1.0)
+                with pytest.raises(KeyboardInterrupt):
+                    way()
+        finally:
+            signal.signal(signal.SIGALRM, former)
+        wait_until(lambda: "tq-events" not in {each.name for each in threading.enumerate()}, "the reader has ended")
+        wait_until(lambda: proxy.open <= 1, "no stream is open")
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+async def test_a_cancellation_leaves_nothing(api: Api) -> None:
+    """A cancelled task that waits leaves neither tasks nor connections, and a loop that was broken off none either."""
+    with CuttingProxy(api.port) as proxy:
+        async with AsyncClient(proxy.url) as client:
+            message = await client.submit("Hello")
+
+            async def wait_many() -> None:
+                async for _ in client.wait_many([message]):
+                    pass
+
+            async def follow() -> None:
+                async for _ in client.events():
+                    pass
+
+            for way in (wait_many, follow, lambda: client.wait(message)):
+                task = asyncio.ensure_future(way())
+                await asyncio.sleep(0.5)
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+                assert task.cancelled()
+            async for change in client.events(after="0"):
+                assert change.message_id == message.message_id
+                break
+            await asyncio.sleep(0.1)
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+        await asyncio.to_thread(wait_until, lambda: proxy.open == 0, "all connections are closed")
+
+
+async def test_side_by_side(api: Api) -> None:
+    """One client serves many tasks at once."""
+    async with AsyncClient(api.url) as client:
+        messages = await asyncio.gather(*(client.submit(f"text {n}", to="fr") for n in range(100)))
+        assert len({message.message_id for message in messages}) == 100
+
+
+# -- who answers -----------------------------------------------------------------------------------
+
+
+def test_a_wrong_token(kind: Any, valkey: Valkey, environment: dict[str, str], tmp_path: Path) -> None:
+    """Every way in says that the token is wrong, and does not repeat it."""
+    assert valkey.socket.exists()
+    with Api(tmp_path, environment | {"TQ_API_TOKEN": "right"}) as api, kind(api.url, "wrong-token") as client:
+        for way in (
+            lambda: client.submit("Hello"),
+            lambda: client.submit_many(["Hello"], to="fr"),
+            lambda: client.wait("mine", timeout=5),
+            lambda: next(iter(client.events())),
+            client.changes,
+            lambda: list(client.wait_many(["mine"])),
+        ):
+            with pytest.raises(Unauthorised) as refused:
+                way()
+            assert "wrong-token" not in str(refused.value)
+        with kind(api.url, "right") as welcome:
+            assert welcome.submit("Hello").status is Status.QUEUED
+
+
+def test_nobody_answers(kind: Any) -> None:
+    """Where nothing ever listened, nothing is tried again."""
+    with kind(f"http://127.0.0.1:{free_port()}") as client:
+        for way in (
+            lambda: client.submit("Hello"),
+            lambda: client.submit_many(["Hello"], to="fr"),
+            lambda: client.wait("mine"),
+            lambda: next(iter(client.events())),
+            client.changes,
+            lambda: list(client.wait_many(["mine"])),
+        ):
+            began = time.monotonic()
+            with pytest.raises(Unreachable):
+                way()
+            assert time.monotonic() - began < 3

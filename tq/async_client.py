@@ -1,0 +1,271 @@
+"""The HTTP client of tq's API for asyncio: the verbs of ``tq.Client``, awaited.
+
+from tq import AsyncClient
+async with AsyncClient("http://127.0.0.1:8000") as tq:
+    print(await tq.translate("Hello", to="fr"))
+"""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack
+from weakref import WeakSet
+
+import httpx
+
+from tq import steps, wire
+from tq.async_reader import AsyncChanges, follow
+from tq.backend import CANDIDATES, SubmissionFields, checked, only_one, prepared
+from tq.errors import ErrorRecord, TqError, UnknownMessage, Unreachable
+from tq.eventstream import EventStream
+from tq.failures import Failures, Retried
+from tq.figures import Stats
+from tq.filters import MessageFilter
+from tq.messages import Change, Message, Status, Submission, translation_of
+from tq.patience import PAUSES, ROUND, WAIT_BREAKS, Breaks, Gathering, Watching, id_of
+from tq.remote import Remote
+from tq.steps import Pause, Steps
+from tq.tallies import History
+from tq.timeline import TimelineEntry
+from tq.wire import Request
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """tq's API. Use as an async context manager, or await ``close``; belongs to one event loop.
+
+    Every verb means what it does in ``tq.Client``, and raises the same errors.
+
+    Args:
+        url: of the API; TQ_URL when None, else the API that TQ_API_HOST and TQ_API_PORT name.
+        token: bearer token; the first of TQ_API_TOKEN when None.
+        timeout: seconds for one answer.
+
+    Raises:
+        InvalidSettings: the URL is not one.
+    """
+
+    def __init__(self, url: str | None = None, token: str | None = None, *, timeout: float = 30.0) -> None:
+        self._remote = Remote(url, token, timeout)
+        self._http = httpx.AsyncClient(**self._remote.options())
+        self._readers: WeakSet[AsyncChanges] = WeakSet()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections; streams of changes end."""
+        for reader in list(self._readers):
+            await reader.close()
+        await self._http.aclose()
+
+    async def _send(self, request: Request[T]) -> T:
+        with self._remote.reaching():
+            answer = await self._http.request(**self._remote.arguments(request))
+        return self._remote.read(request, answer)
+
+    async def _do(self, step: Request[Any] | Pause) -> Any:
+        if isinstance(step, Pause):
+            await asyncio.sleep(step.seconds)
+            return None
+        return await self._send(step)
+
+    async def _take(self, plan: Steps[T]) -> T:
+        """Do what takes several steps."""
+        answer: Any = None
+        failure: TqError | None = None
+        while True:
+            try:
+                step = plan.send(answer) if failure is None else plan.throw(failure)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            answer = failure = None
+            try:
+                answer = await self._do(step)
+            except TqError as error:
+                failure = error
+
+    # -- submit ------------------------------------------------------------------------------------
+
+    async def submit(
+        self, message: str | Submission, idempotency_key: str | None = None, **fields: Unpack[SubmissionFields]
+    ) -> Message:
+        """See ``Client.submit``."""
+        return await self._take(steps.submit(checked(message, fields), idempotency_key, met=self._remote.met))
+
+    async def submit_many(
+        self, submissions: Iterable[str | Submission | TqError], **fields: Unpack[SubmissionFields]
+    ) -> builtins.list[Message | TqError]:
+        """See ``Client.submit_many``."""
+        return await self._take(steps.submit_many(prepared(submissions, fields), met=self._remote.met))
+
+    async def translate(
+        self, message: str | Submission, *, timeout: float | None = None, **fields: Unpack[SubmissionFields]
+    ) -> str:
+        """See ``Client.translate``."""
+        return translation_of(await self.wait(await self.submit(message, **fields), timeout))
+
+    # -- look --------------------------------------------------------------------------------------
+
+    async def get(self, message_id: str) -> Message:
+        """See ``Client.get``."""
+        return await self._send(wire.get(message_id))
+
+    async def get_many(self, message_ids: Iterable[str]) -> builtins.list[Message | TqError]:
+        """See ``Client.get_many``."""
+        return await self._take(steps.get_many([*message_ids]))
+
+    async def list(
+        self,
+        status: Status | None = None,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+        matching: MessageFilter | None = None,
+    ) -> tuple[builtins.list[Message], str | None]:
+        """See ``Client.list``."""
+        return await self._send(wire.page(status, limit, cursor, matching))
+
+    async def resolve(self, prefix: str) -> str:
+        """See ``Client.resolve``."""
+        try:
+            return (await self.get(prefix)).message_id
+        except UnknownMessage as unknown:
+            matching = MessageFilter(prefix=prefix)
+            found, _ = await self.list(limit=CANDIDATES + 1, matching=matching) if prefix else ([], None)
+            return only_one(found, prefix, unknown)
+
+    async def timeline(self, message_id: str) -> builtins.list[TimelineEntry]:
+        """See ``Client.timeline``."""
+        return await self._send(wire.timeline(message_id))
+
+    async def next(self) -> Message | None:
+        """See ``Client.next``."""
+        return await self._send(wire.next_message())
+
+    async def stats(self) -> Stats:
+        """See ``Client.stats``."""
+        return await self._send(wire.stats())
+
+    async def history(self) -> History:
+        """See ``Client.history``."""
+        return await self._send(wire.history())
+
+    async def failures(self) -> Failures:
+        """See ``Client.failures``."""
+        return await self._send(wire.failures())
+
+    async def health(self) -> dict[str, Any]:
+        """See ``Client.health``."""
+        return await self._send(wire.health())
+
+    # -- change ------------------------------------------------------------------------------------
+
+    async def cancel(self, message_id: str) -> Message:
+        """See ``Client.cancel``."""
+        return await self._send(wire.cancel(message_id))
+
+    async def retry(self, message_id: str, api_key: str | None = None) -> Message:
+        """See ``Client.retry``."""
+        return await self._send(wire.retry(message_id, api_key))
+
+    async def set_status(
+        self, message_id: str, status: Status, *, translation: str | None = None, error: str | ErrorRecord | None = None
+    ) -> Message:
+        """See ``Client.set_status``."""
+        return await self._send(wire.set_status(message_id, status, translation, error))
+
+    async def retry_failures(self, kind: str | None = None) -> Retried:
+        """See ``Client.retry_failures``."""
+        return await self._send(wire.retry_failures(kind))
+
+    async def pause(self, queue: str) -> None:
+        """See ``Client.pause``."""
+        await self._send(wire.pause(queue))
+
+    async def resume(self, queue: str) -> None:
+        """See ``Client.resume``."""
+        await self._send(wire.resume(queue))
+
+    # -- follow ------------------------------------------------------------------------------------
+
+    async def watch(self, message_id: str | Message, timeout: float | None = None) -> AsyncGenerator[Message, None]:
+        """See ``Client.watch``."""
+        watching = Watching(timeout, PAUSES)
+        while True:
+            message = await self.get(id_of(message_id))
+            if watching.is_news(message):
+                yield message
+            if message.ended:
+                return
+            await asyncio.sleep(watching.pause(message))
+
+    async def wait(self, message_id: str | Message, timeout: float | None = None) -> Message:
+        """See ``Client.wait``."""
+        return await self._take(steps.wait(id_of(message_id), timeout, met=self._remote.met))
+
+    async def wait_many(
+        self, messages: Iterable[str | Message], timeout: float | None = None
+    ) -> AsyncGenerator[Message, None]:
+        """See ``Client.wait_many``."""
+        waiting = Gathering(messages, timeout)
+        for message in waiting.ended:
+            yield message
+        if not waiting:
+            return
+        # Opened before the first look: what changes in between is seen twice rather than never.
+        changes = await self.changes(block=ROUND)
+        breaks = Breaks(WAIT_BREAKS, met=True)
+        try:
+            while waiting:
+                try:
+                    for message in waiting.found(await self.get_many(waiting.due())):
+                        yield message
+                    waiting.hear(await anext(changes) if waiting else ())
+                    breaks.over()
+                except Unreachable as error:
+                    waiting.miss()
+                    await asyncio.sleep(waiting.deadline.within(breaks.pause(error)))
+                if waiting:
+                    waiting.require_time()
+        finally:
+            await changes.close()
+
+    async def changes(self, after: str | None = None, *, block: float = 1.0) -> AsyncChanges:
+        """See ``Client.changes``; returns when the stream has begun."""
+        changes = AsyncChanges(self._http, self._remote, after, block)
+        self._readers.add(changes)
+        await changes.connect()
+        return changes
+
+    async def events(
+        self,
+        after: str | None = None,
+        *,
+        message_id: str | None = None,
+        status: Status | None = None,
+        to: str | None = None,
+    ) -> AsyncGenerator[Change, None]:
+        """See ``Client.events``."""
+        stream = EventStream(after, message_id, status, to)
+        breaks = Breaks(WAIT_BREAKS, met=self._remote.met)
+        while not stream.over:
+            try:
+                async with aclosing(follow(self._http, self._remote, stream)) as batches:
+                    async for changes in batches:
+                        breaks.over()
+                        for change in changes:
+                            yield change
+            except Unreachable as error:
+                await asyncio.sleep(breaks.pause(error))

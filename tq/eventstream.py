@@ -1,0 +1,69 @@
+"""Where a stream of changes stands: what is asked for next, and what its bytes mean (server-sent events). No I/O."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tq import wire
+from tq.messages import Change, Status
+from tq.wire import Request
+
+#: Bytes of one line; a change has a few hundred.
+_MOST_BYTES: Final = 2**20
+
+
+class EventStream:
+    """One stream of changes, over as many connections as it takes.
+
+    Args:
+        after: a cursor; from now on when None, or from its beginning when it is one message's.
+        message_id: the message; all when None.
+        status: only changes into this one.
+        to: only those of this target language.
+
+    Attributes:
+        cursor: what has been seen; a new connection goes on from here.
+        over: whether there will be no more: the message has ended.
+    """
+
+    def __init__(
+        self,
+        after: str | None = None,
+        message_id: str | None = None,
+        status: Status | None = None,
+        to: str | None = None,
+    ) -> None:
+        self.cursor = after
+        self.over = False
+        self._message_id = message_id
+        self._status = status
+        self._to = to
+        self._rest = self._data = self._id = b""
+
+    def request(self) -> Request[None]:
+        """What to ask for on a new connection."""
+        self._rest = self._data = self._id = b""
+        return wire.stream(self.cursor, self._message_id, self._status, self._to)
+
+    def feed(self, data: bytes) -> list[Change]:
+        """The changes that are complete with these bytes.
+
+        Raises:
+            ValueError: this is no stream of tq's.
+        """
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > _MOST_BYTES:
+            raise ValueError("a line without an end")
+        return [change for line in lines if (change := self._line(line.rstrip(b"\r"))) is not None]
+
+    def _line(self, line: bytes) -> Change | None:
+        name, _, value = line.partition(b":")
+        if name == b"id":
+            self._id = value.strip()
+        elif name == b"data":
+            self._data = value
+        elif not line:  # the end of an event, which may be an id alone
+            data, self._data = self._data, b""
+            self.cursor = self._id.decode() or self.cursor
+            return Change.model_validate_json(data) if data else None
+        return None

@@ -1,0 +1,190 @@
+"""How long a client waits, and for what: pure bookkeeping, shared by the clients that block and the one that awaits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Final
+
+from tq.errors import ConnectionLost, TqError, Unreachable, WaitTimeout
+from tq.messages import TERMINAL, Change, Message
+
+#: Messages that are looked at with one request.
+LOOK: Final = 200
+#: Seconds between two looks at one message over HTTP: the first pause, and the longest.
+PAUSES: Final = (0.05, 1.0)
+#: Seconds between two looks at what has ended: meanwhile more may.
+ROUND: Final = 0.2
+#: Seconds for which a wait, or a stream, puts up with an API that cannot be reached.
+WAIT_BREAKS: Final = 30.0
+#: Seconds until what broke is tried again: the first pause, and the longest.
+_BREAKS: Final = (0.1, 2.0)
+
+
+def id_of(message: str | Message) -> str:
+    """The id of a message, given as such or whole."""
+    return message.message_id if isinstance(message, Message) else message
+
+
+class Deadline:
+    """When somebody's patience ends.
+
+    Args:
+        timeout: seconds from now; None: never.
+    """
+
+    def __init__(self, timeout: float | None) -> None:
+        self.timeout = timeout
+        self._end = None if timeout is None else time.monotonic() + timeout
+
+    @property
+    def passed(self) -> bool:
+        """Whether it has ended."""
+        return self._end is not None and time.monotonic() >= self._end
+
+    def within(self, seconds: float) -> float:
+        """That many seconds, or fewer if it ends before."""
+        return seconds if self._end is None else max(0.0, min(seconds, self._end - time.monotonic()))
+
+
+class Watching:
+    """One message that is looked at again and again.
+
+    Args:
+        timeout: seconds; None: for ever.
+        pauses: seconds between two looks: the first pause, and the longest.
+    """
+
+    def __init__(self, timeout: float | None, pauses: tuple[float, float]) -> None:
+        self.deadline = Deadline(timeout)
+        self._pause, self._longest = pauses
+        self._seen: object = None
+
+    def is_news(self, message: Message) -> bool:
+        """Whether its status or attempt is another one than at the last look."""
+        before, self._seen = self._seen, (message.status, message.attempts)
+        return self._seen != before
+
+    def pause(self, message: Message) -> float:
+        """Seconds until the next look.
+
+        Raises:
+            WaitTimeout: there is no time left.
+        """
+        if self.deadline.passed:
+            raise WaitTimeout(
+                f"message {message.message_id} is still {message.status} after {self.deadline.timeout or 0:g} s",
+                fix="it goes on: ask again with `tq status`",
+            )
+        pause = self.deadline.within(self._pause)
+        self._pause = min(self._pause * 1.5, self._longest)
+        return pause
+
+
+class Gathering:
+    """Many messages that are waited for: looked at once, and again when a change says that they have ended.
+
+    Args:
+        messages: ids, or messages; one that has ended already counts as seen.
+        timeout: seconds; None: for ever.
+
+    Attributes:
+        ended: those given that had ended already.
+    """
+
+    def __init__(self, messages: Iterable[str | Message], timeout: float | None) -> None:
+        self.deadline = Deadline(timeout)
+        given = {id_of(message): message for message in messages}
+        self.ended = [each for each in given.values() if isinstance(each, Message) and each.ended]
+        over = {message.message_id for message in self.ended}
+        self._open = dict.fromkeys(message_id for message_id in given if message_id not in over)
+        self._count = len(given)
+        self._due = dict.fromkeys(self._open)
+        self._looked = -ROUND
+
+    def __bool__(self) -> bool:
+        return bool(self._open)
+
+    def hear(self, changes: Iterable[Change]) -> None:
+        """Take note of what has happened."""
+        for change in changes:
+            if change.message_id in self._open and change.status in TERMINAL:
+                self._due[change.message_id] = None
+
+    def miss(self) -> None:
+        """Changes may have been missed: all are to be looked at again."""
+        self._due = dict.fromkeys(self._open)
+
+    def due(self) -> list[str]:
+        """Ids to look at now: few looks at many, rather than one at each as it ends."""
+        if len(self._due) < min(LOOK, len(self._open)) and time.monotonic() - self._looked < ROUND:
+            return []
+        self._looked = time.monotonic()
+        ids = list(self._due)[:LOOK]
+        for message_id in ids:
+            del self._due[message_id]
+        return ids
+
+    def found(self, results: Iterable[Message | TqError]) -> list[Message]:
+        """Those that have ended, of what a look has found.
+
+        Raises:
+            UnknownMessage: one of them does not exist.
+        """
+        ended = []
+        for result in results:
+            if isinstance(result, TqError):
+                raise result
+            if result.ended:
+                del self._open[result.message_id]
+                ended.append(result)
+        return ended
+
+    def require_time(self) -> None:
+        """Return while there is time left.
+
+        Raises:
+            WaitTimeout: there is none.
+        """
+        if self.deadline.passed:
+            raise WaitTimeout(
+                f"{len(self._open)} of {self._count} messages have not ended after {self.deadline.timeout or 0:g} s",
+                fix="they go on: wait for them again",
+            )
+
+
+class Breaks:
+    """How often, and for how long, broken connections are put up with.
+
+    A break is put up with for ``most`` seconds, once there was something to lose: an address at which nothing ever
+    listened is not tried twice.
+
+    Args:
+        most: seconds.
+        met: whether the API has answered this client before.
+    """
+
+    def __init__(self, most: float, *, met: bool) -> None:
+        self._most = most
+        self._met = met
+        self._since: float | None = None
+        self._pause = _BREAKS[0]
+
+    def over(self) -> None:
+        """The API has answered."""
+        self._met, self._since, self._pause = True, None, _BREAKS[0]
+
+    def pause(self, error: Unreachable) -> float:
+        """Seconds until the next try.
+
+        Raises:
+            Unreachable: the error, which is not put up with any longer.
+        """
+        if not self._met and (not isinstance(error, ConnectionLost) or error.refused):
+            raise error
+        now = time.monotonic()
+        self._since = self._since or now
+        if now - self._since >= self._most:
+            raise error
+        pause, self._pause = self._pause, min(self._pause * 2, _BREAKS[1])
+        return pause

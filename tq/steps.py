@@ -1,0 +1,150 @@
+"""What takes more than one request, step by step: generators that yield what is to be done. No I/O.
+
+A client sends each request and throws in what that raised, sleeps through each ``Pause``, and returns what the
+generator returns: ``tq.Client`` by blocking, ``tq.AsyncClient`` by awaiting.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from ulid import ULID
+
+from tq import wire
+from tq.errors import ConnectionLost, InvalidMessage, TqError, Unreachable
+from tq.messages import Message, Submission
+from tq.patience import PAUSES, WAIT_BREAKS, Breaks, Watching
+from tq.wire import MOST_ITEMS, MOST_LOOKED_UP, Request
+
+T = TypeVar("T")
+
+#: Seconds for which a submit is tried again while connections break.
+_SUBMIT_BREAKS: Final = 5.0
+#: Seconds of one long poll; proxies often end what is silent for 60.
+_LONG_POLL: Final = 25.0
+#: Bytes, and JSON values at most, of one batch: far below what the API takes.
+_MOST_BYTES: Final = 4 * 2**20
+_MOST_VALUES: Final = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Seconds to sleep."""
+
+    seconds: float
+
+
+Steps = Generator[Request[Any] | Pause, Any, T]
+
+
+def _ask(request: Request[T], breaks: Breaks) -> Steps[T]:
+    """Send it again while connections break: for what is harmless when it arrives twice."""
+    while True:
+        try:
+            answer: T = yield request
+        except ConnectionLost as error:
+            yield Pause(breaks.pause(error))
+        else:
+            breaks.over()
+            return answer
+
+
+# -- submit ----------------------------------------------------------------------------------------
+
+
+def submit(submission: Submission, idempotency_key: str | None, *, met: bool) -> Steps[Message]:
+    """Submit one message; what makes it safe to repeat is its id, or the key."""
+    named = submission if idempotency_key is not None else _named(submission)
+    return (yield from _ask(wire.submit(named, idempotency_key), Breaks(_SUBMIT_BREAKS, met=met)))
+
+
+def submit_many(items: Iterable[Submission | TqError], *, met: bool) -> Steps[list[Message | TqError]]:
+    """Submit any number, in batches; one result each, in order.
+
+    Raises:
+        TqError: the first batch failed, so that nothing is known to be stored.
+    """
+    results: list[Message | TqError] = []
+    breaks = Breaks(_SUBMIT_BREAKS, met=met)
+    failure: TqError | None = None
+    answered = False
+    for batch in _batches(items):
+        bodies = [item for item in batch if isinstance(item, bytes)]
+        answers: Iterator[Message | TqError] = iter(())
+        if bodies and failure is None:
+            try:
+                answers = iter((yield from _ask(wire.submit_batch(bodies), breaks)))
+                answered = True
+            except TqError as error:
+                if not answered:
+                    raise
+                failure = error
+        results += [failure or next(answers) if isinstance(item, bytes) else item for item in batch]
+    return results
+
+
+def _named(submission: Submission) -> Submission:
+    """With an id: the same id and body again answer the message that is there."""
+    return submission if submission.message_id else submission.model_copy(update={"message_id": str(ULID())})
+
+
+def _batches(items: Iterable[Submission | TqError]) -> Iterator[list[bytes | TqError]]:
+    """Items encoded, in batches that one request may hold; those that are errors stay in their places."""
+    batch: list[bytes | TqError] = []
+    size = values = 0
+    for item in items:
+        entry = item if isinstance(item, TqError) else wire.encoded(_named(item))
+        more = len(entry) if isinstance(entry, bytes) else 0
+        # At most: they may stand in strings.
+        further = sum(map(entry.count, (b",", b"[", b"{"))) + 1 if isinstance(entry, bytes) else 0
+        if batch and (len(batch) == MOST_ITEMS or size + more > _MOST_BYTES or values + further > _MOST_VALUES):
+            yield batch
+            batch, size, values = [], 0, 0
+        batch.append(entry)
+        size += more
+        values += further
+    if batch:
+        yield batch
+
+
+# -- look ------------------------------------------------------------------------------------------
+
+
+def get_many(ids: Sequence[str]) -> Steps[list[Message | TqError]]:
+    """Each message, or why there is none, in order."""
+    results: list[Message | TqError] = []
+    for start in range(0, len(ids), MOST_LOOKED_UP):
+        results += yield wire.lookup(ids[start : start + MOST_LOOKED_UP])
+    return results
+
+
+def wait(message_id: str, timeout: float | None, *, met: bool) -> Steps[Message]:
+    """The message once it has ended, by long polls; by short ones where the API does not know them."""
+    watching = Watching(timeout, PAUSES)
+    breaks = Breaks(WAIT_BREAKS, met=met)
+    patient = True
+    while True:
+        seconds = watching.deadline.within(_LONG_POLL) if patient else 0.0
+        asked = time.monotonic()
+        try:
+            message: Message = yield wire.get(message_id, seconds)
+        except Unreachable as error:
+            pause = breaks.pause(error)
+            if watching.deadline.passed:
+                raise
+            yield Pause(watching.deadline.within(pause))
+            continue
+        except InvalidMessage:
+            if not patient:
+                raise
+            patient = False
+            continue
+        breaks.over()
+        if message.ended:
+            return message
+        pause = watching.pause(message)
+        if time.monotonic() - asked < seconds / 2 or not patient:
+            yield Pause(pause)  # it did not wait: it is older, or about to stop

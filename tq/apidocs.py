@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from tq import problems
-from tq.bodies import Batch, FailureSelection, ReportedFailure, Revival, Selection, StatusChange
+from tq.bodies import Batch, FailureSelection, Lookup, ReportedFailure, Revival, Selection, StatusChange
 from tq.fields import JSON_SCHEMA
 from tq.messages import CURSOR_PATTERN, Change, Submission
 
@@ -25,6 +25,7 @@ _REFERENCE: Final = "#/components/schemas/{model}"
 _MODELS: Final[tuple[type[BaseModel], ...]] = (
     Submission,
     Batch,
+    Lookup,
     Selection,
     Revival,
     FailureSelection,

@@ -85,6 +85,7 @@ def test_routes_that_take_a_body_declare_it(document: dict[str, Any]) -> None:
     assert taking == {
         "/messages",
         "/messages/batch",
+        "/messages/lookup",
         "/messages/process",
         "/messages/{message_id}/status",
         "/messages/{message_id}/retry",

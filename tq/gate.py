@@ -17,7 +17,7 @@ from typing import Final
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tq import problems
+from tq import problems, session
 from tq.errors import (
     ContentTooLarge,
     HostRefused,
@@ -37,6 +37,9 @@ logger = logging.getLogger(__name__)
 
 #: What anyone may ask, token or not: that something answers here, and whether it lives.
 OPEN_PATHS: Final = frozenset({"/", "/health"})
+#: Where a token is shown for a session, and what the page needs to ask for one.
+LOGIN: Final = "/login"
+_PAGE_FILES: Final = "/static/page/"
 #: The server's mark, among a scope's ``extensions``, on the requests of a connection beyond the limit.
 OVERLOADED: Final = "tq.overloaded"
 
@@ -46,7 +49,16 @@ _MAX_DIGITS: Final = 20
 
 #: The headers that are looked at.
 _SEEN: Final = frozenset(
-    {b"host", b"authorization", b"origin", b"sec-fetch-site", b"content-length", b"transfer-encoding", b"expect"}
+    {
+        b"host",
+        b"authorization",
+        b"cookie",
+        b"origin",
+        b"sec-fetch-site",
+        b"content-length",
+        b"transfer-encoding",
+        b"expect",
+    }
 )
 #: Stands for the value of a header that came twice, and is the value of none.
 _REPEATED: Final = b"\0"
@@ -69,6 +81,7 @@ class Gate:
 
     def __init__(self, app: ASGIApp, *, settings: Settings, limits: Limits, most: int) -> None:
         self._app = app
+        self._known_tokens = settings.api_tokens
         self._tokens = [token.encode() for token in settings.api_tokens]
         self._own_name = host_name(settings.api_host)
         self._allowed = settings.allowed_hosts
@@ -131,7 +144,7 @@ class Gate:
             self._no_token(scope)
             or self._bad_host(scope, fields)
             or (_overloaded(path) if OVERLOADED in scope.get("extensions", ()) else None)
-            or (None if method == "GET" and path in OPEN_PATHS else self._bad_token(fields))
+            or (None if _is_open(method, path) else self._bad_token(fields, reading=reading))
             or (None if reading else self._bad_origin(fields))
             or self._bad_size(fields, reading=reading)
         )
@@ -170,7 +183,7 @@ class Gate:
         # socket) no browser gets here.
         return not self._allowed or name == self._own_name
 
-    def _bad_token(self, fields: Fields) -> TqError | None:
+    def _bad_token(self, fields: Fields, *, reading: bool) -> TqError | None:
         if not self._tokens:
             return None
         given = fields.get(b"authorization", b"")
@@ -178,9 +191,17 @@ class Gate:
         # All are compared, each in constant time: how long it takes says nothing about them.
         if any([secrets.compare_digest(token, known) for known in self._tokens]):  # noqa: C419 - see above
             return None
+        if b"cookie" in fields and self._has_session(fields, reading=reading):
+            return None
         return Unauthorised(
             "this API wants a bearer token", fix="send `Authorization: Bearer …` with a token of TQ_API_TOKEN"
         )
+
+    def _has_session(self, fields: Fields, *, reading: bool) -> bool:
+        """Whether a browser asks that has shown a token; to write, it must say that a page of this API asks."""
+        if not reading and fields.get(b"sec-fetch-site", b"").lower() != b"same-origin" and b"origin" not in fields:
+            return False
+        return session.is_valid(session.read(fields[b"cookie"].decode("latin-1")), self._known_tokens)
 
     def _bad_origin(self, fields: Fields) -> TqError | None:
         """Browsers say where a page comes from that writes; other programs say nothing (Fetch, 3.2)."""
@@ -229,6 +250,12 @@ def _is_local(scope: Scope) -> bool:
     """Whether the accepted socket is one that only this machine reaches: loopback, or a unix socket."""
     server = scope.get("server")
     return server is not None and (server[1] is None or is_loopback_address(server[0]))
+
+
+def _is_open(method: str, path: str) -> bool:
+    if method == "GET":
+        return path in OPEN_PATHS or path.startswith(_PAGE_FILES)
+    return method == "POST" and path == LOGIN
 
 
 def _overloaded(path: str) -> TqError | None:

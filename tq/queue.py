@@ -280,10 +280,10 @@ class TranslationQueue:
             raise unknown(message_id)
         return entries(*found)
 
-    async def failures(self) -> Failures:
-        """Failed messages by reason; of very many the newest only."""
-        found = await self.store.failures(_MOST_FAILURES + 1)
-        return Failures(groups=grouped(found[:_MOST_FAILURES]), complete=len(found) <= _MOST_FAILURES)
+    async def failures(self, most: int = _MOST_FAILURES) -> Failures:
+        """Failed messages by reason; of more than ``most`` the newest only."""
+        found = await self.store.failures(most + 1)
+        return Failures(groups=grouped(found[:most]), complete=len(found) <= most)
 
     async def list(
         self,

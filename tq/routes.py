@@ -9,7 +9,7 @@ from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response
 from pydantic import StringConstraints
 
-from tq import __version__, exposition, problems
+from tq import __version__, exposition, page, problems
 from tq.apidocs import body, failures, links
 from tq.attempts import Attempts
 from tq.bodies import (
@@ -297,7 +297,12 @@ async def history(request: Request) -> Response:
 
 @router.get("/", response_model=ApiStatus, tags=["process"])
 async def root(request: Request) -> Response:
-    """What answers here, and whether it reaches its broker."""
+    """What answers here, and whether it reaches its broker.
+
+    Browsers, which ask for `text/html`, get a page.
+    """
+    if page.wanted(request):
+        return await page.respond(request)
     queue = queue_of(request)
     provider = queue.settings.provider_name
     trouble = await _trouble(queue)
@@ -307,7 +312,7 @@ async def root(request: Request) -> Response:
         provider=provider,
         note=PSEUDO_NOTE if provider == "pseudo" else None,
     )
-    return answer(status)
+    return answer(status, headers={"Vary": "Accept"})
 
 
 @router.get("/health", response_model=Liveness, tags=["process"])

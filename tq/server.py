@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import uvicorn
 
-from tq import __version__, controls, following, problems
+from tq import __version__, controls, following, page, problems
 from tq.apidocs import DocumentedApi
 from tq.attempts import Attempts
 from tq.bodies import most_bytes
@@ -71,7 +71,7 @@ def create_app(settings: Settings, limits: Limits | None = None) -> DocumentedAp
         lifespan=lifespan,
         redirect_slashes=False,
     )
-    routers = (router, following.router, controls.router)
+    routers = (router, following.router, controls.router, page.router)
     for each in routers:
         app.include_router(each)
     problems.install(app, [route for each in routers for route in each.routes])

@@ -16,6 +16,7 @@ from pydantic import JsonValue
 
 from tq.errors import AmbiguousId, ErrorRecord, TqError, UnknownMessage, Unreachable
 from tq.failures import Failures, Retried
+from tq.fields import is_message_id
 from tq.figures import Stats
 from tq.filters import MessageFilter
 from tq.messages import Change, Message, Status, Submission, parse_submission, translation_of
@@ -251,7 +252,9 @@ class Backend(ABC):
         try:
             return self.get(prefix).message_id
         except UnknownMessage as unknown:
-            found, _ = self.list(limit=CANDIDATES + 1, matching=MessageFilter(prefix=prefix)) if prefix else ([], None)
+            if not is_message_id(prefix):
+                raise  # what cannot be an id begins none
+            found, _ = self.list(limit=CANDIDATES + 1, matching=MessageFilter(prefix=prefix))
             return only_one(found, prefix, unknown)
 
     @abstractmethod

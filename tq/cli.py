@@ -10,12 +10,12 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from tq import queue_commands, stack_commands
-from tq.errors import StoreRefused, TqError, Unauthorised, Unreachable, UsageError
+from tq.errors import StoreRefused, TqError, Unauthorised, UnknownMessage, Unreachable, UsageError
 from tq.options import (
     AskKey,
     Context,
@@ -37,6 +37,9 @@ from tq.options import (
     debugging,
 )
 from tq.terminal import leave_closed_pipe, note, report, wants_style, write
+
+if TYPE_CHECKING:
+    from tq.backend import Backend
 
 app = typer.Typer(
     name="tq",
@@ -199,9 +202,9 @@ def status(
             if follow:
                 submitting.follow(backend, message_id, as_json=json)
             else:
-                submitting.show(backend.get(message_id), as_json=json)
+                submitting.show(backend, backend.get(message_id), as_json=json)
 
-        return _each(ids, show)
+        return _each(ids, _of_one(backend, show))
 
 
 @app.command("list")
@@ -275,7 +278,7 @@ def cancel(ids: Ids, *, url: Url = None) -> int:
         def one(message_id: str) -> None:
             write(f"{message_id}  {backend.cancel(message_id).status}")
 
-        return _each(ids, one)
+        return _each(ids, _of_one(backend, one))
 
 
 @app.command()
@@ -299,19 +302,19 @@ def retry(
         def one(message_id: str) -> None:
             write(f"{message_id}  {backend.retry(message_id, api_key).status}")
 
-        return _each(ids or [], one)
+        return _each(ids or [], _of_one(backend, one))
 
 
 @app.command()
-def doctor(*, url: Url = None) -> int:
+def doctor(*, json: Json = False, url: Url = None) -> int:
     """Check what messages need on their way.
 
-    Settings, data dir, Redis or API, workers, priorities, ports and the provider: each with what mends
-    it. Exit code 5 when nothing is reachable, 1 when something else is wrong.
+    Settings, data dir, Redis or API, clocks, workers, paused queues, keys, priorities, ports and the
+    provider: each with what mends it. Exit code 5 when nothing is reachable, 1 when something else is wrong.
     """
     from tq.doctor import run_checks
 
-    return run_checks(url)
+    return run_checks(url, as_json=json)
 
 
 @app.command()
@@ -329,6 +332,18 @@ def config() -> None:
 
 queue_commands.register(app)
 stack_commands.register(app)
+
+
+def _of_one(backend: Backend, action: Callable[[str], None]) -> Callable[[str], None]:
+    """The action for an id, or for the only one that begins so."""
+
+    def act(given: str) -> None:
+        try:
+            action(given)
+        except UnknownMessage:
+            action(backend.resolve(given))
+
+    return act
 
 
 def _each(items: Sequence[Item], action: Callable[[Item], None]) -> int:

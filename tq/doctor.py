@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import shutil
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Final
 
 import httpx
@@ -14,15 +18,19 @@ import httpx
 from tq import __version__
 from tq.errors import TqError, Unreachable
 from tq.figures import Stats
+from tq.lines import span
 from tq.options import connect
 from tq.ports import http_url, require_free_port
+from tq.queue import TranslationQueue
 from tq.settings import Settings, load_settings, redacted
 from tq.stackfile import find_stack
-from tq.store import open_store
 from tq.terminal import clean, paint, write
 
 _TIMEOUT: Final = 3.0
 _UNREACHABLE: Final = Unreachable.exit_code
+#: Seconds that clocks may differ by, and bytes that should be free for the embedded Valkey.
+_SKEW: Final = 5.0
+_LEAST_FREE: Final = 512 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +43,15 @@ class Finding:
     exit_code: int = 0
 
 
-def run_checks(url: str | None) -> int:
+def run_checks(url: str | None, *, as_json: bool = False) -> int:
     """Run all checks, printing each as it ends; 0 = all well, 5 = nothing reachable, 1 = something else."""
     codes = set()
     for finding in _checks(url):
         codes.add(finding.exit_code)
+        if as_json:
+            ok = not finding.exit_code
+            write(json.dumps({"check": finding.name, "ok": ok, "detail": finding.detail, "fix": finding.fix or None}))
+            continue
         mark = paint("✘", "31", sys.stdout) if finding.exit_code else paint("✔", "32", sys.stdout)
         write(f"{mark} {finding.name:<9} {clean(finding.detail)}")
         if finding.fix:
@@ -67,9 +79,11 @@ def _checks(url: str | None) -> Iterator[Finding]:
         yield _failed(name, error)
     else:
         yield _workers(stats)
+        yield _paused(stats)
         if remote is None:
-            yield _durability(settings)
+            yield from asyncio.run(_store_checks(settings))
     if remote is not None:
+        yield _api(remote)
         return
     yield _priorities()
     yield from _services(settings)
@@ -91,6 +105,10 @@ def _data_dir(settings: Settings) -> Finding:
         return Finding("data dir", f"{path} cannot be made: {parent} is not writable", fix, 1)
     if not path.is_dir() or not os.access(path, os.W_OK | os.X_OK):
         return Finding("data dir", f"{path} is not a directory that this user can write", fix, 1)
+    left = shutil.disk_usage(path).free
+    if left < _LEAST_FREE:
+        detail = f"only {left // 2**20} MiB are free for {path}: Redis will soon refuse what is submitted"
+        return Finding("data dir", detail, "make room, or set TQ_DATA_DIR to another disk", 1)
     if path.stat().st_mode & 0o077:
         return Finding("data dir", f"{path} is open to other users", f"chmod 700 {path}", 1)
     return Finding("data dir", f"{path} is writable")
@@ -107,20 +125,47 @@ def _workers(stats: Stats) -> Finding:
     return Finding("worker", f"{len(stats.workers)} running, {slots} slots")
 
 
-def _durability(settings: Settings) -> Finding:
-    """Whether Redis keeps what it was given; see docs/reliability.md."""
+def _paused(stats: Stats) -> Finding:
+    if stats.paused:
+        names = " ".join(stats.paused)
+        return Finding("paused", f"nothing begins of {', '.join(stats.paused)}", f"`tq resume {names}`", 1)
+    return Finding("paused", "no queue is")
 
-    async def ask() -> Mapping[str, str]:
-        store = open_store(settings)
-        try:
-            return await store.safeguards()
-        finally:
-            await store.aclose()
 
+async def _store_checks(settings: Settings) -> list[Finding]:
+    queue = TranslationQueue(settings)
     try:
-        info = asyncio.run(ask())
+        info, ahead, sealed = await asyncio.gather(
+            queue.store.safeguards(), queue.store.clock_ahead(), queue.store.any_sealed()
+        )
+        return [_durability(info), _clock(ahead), _secret(queue, sealed)]
     except TqError as error:
-        return _failed("durable", error)
+        return [_failed("redis", error)]
+    finally:
+        await queue.aclose()
+
+
+def _clock(ahead: float) -> Finding:
+    if abs(ahead) > _SKEW:
+        word = "ahead of" if ahead > 0 else "behind"
+        detail = f"that of Redis is {span(abs(ahead))} {word} this machine's: ages shown here are wrong by that"
+        return Finding("clock", detail, "set both by the network (NTP)", 1)
+    return Finding("clock", "this machine and Redis agree on the time")
+
+
+def _secret(queue: TranslationQueue, sealed: tuple[str, bytes] | None) -> Finding:
+    """Whether keys that messages brought can be opened here."""
+    if sealed is None:
+        return Finding("keys", "no message waits with a key of its own")
+    try:
+        queue.sealer.unseal(*sealed)
+    except TqError as error:
+        return _failed("keys", error)
+    return Finding("keys", "those that messages brought can be opened")
+
+
+def _durability(info: Mapping[str, str]) -> Finding:
+    """Whether Redis keeps what it was given; see docs/reliability.md."""
     policy = info.get("maxmemory_policy", "noeviction")
     if info.get("maxmemory", "0") != "0" and policy != "noeviction":
         detail = f"Redis throws keys away when its memory is full (maxmemory-policy {policy}): messages get lost"
@@ -150,13 +195,30 @@ def _services(settings: Settings) -> Iterator[Finding]:
     api = stack.api_url if stack else http_url(settings.api_host, settings.api_port)
     flower = stack.flower_url if stack else http_url(settings.flower_host, settings.flower_port)
     if _answers(f"{api}/health", '"status"'):
-        yield Finding("api", f"{api} answers")
+        yield _api(api)
     else:
         yield _port("api", settings.api_host, settings.api_port, "TQ_API")
     if _answers(f"{flower}/healthcheck", "OK"):
         yield Finding("flower", f"{flower} answers")
     else:
         yield _port("flower", settings.flower_host, settings.flower_port, "TQ_FLOWER")
+
+
+def _api(url: str) -> Finding:
+    """That it is of this version, and that its clock is right."""
+    shown = redacted(url).rstrip("/")
+    try:
+        answer = httpx.get(f"{url.rstrip('/')}/health", timeout=_TIMEOUT, trust_env=False)
+        version = str(answer.json()["version"])
+        ahead = parsedate_to_datetime(answer.headers["date"]).timestamp() - time.time()
+    except (httpx.HTTPError, ValueError, LookupError, TypeError):
+        return Finding("api", f"{shown} does not answer as tq's API does", "correct TQ_URL (or --url)", 1)
+    if version != __version__:
+        detail = f"{shown} is of version {version}, this is {__version__}"
+        return Finding("api", detail, "run the same version everywhere", 1)
+    if abs(ahead) > _SKEW:
+        return Finding("api", f"the clock of {shown} is off by {span(abs(ahead))}", "set it by the network (NTP)", 1)
+    return Finding("api", f"{shown} answers, version {version}")
 
 
 def _answers(url: str, expected: str) -> bool:

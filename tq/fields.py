@@ -86,6 +86,15 @@ def check_message_id(value: str) -> str:
     return value
 
 
+def is_message_id(value: str) -> bool:
+    """Whether ``check_message_id`` would accept it."""
+    try:
+        check_message_id(value)
+    except ValueError:
+        return False
+    return True
+
+
 def check_text(value: str) -> str:
     """Text that every part of tq can carry: Unicode without NUL.
 

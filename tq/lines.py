@@ -12,6 +12,7 @@ from typing import Final
 from tq.figures import AccountSpend, RateInfo, RateLimit, Spend, Stats
 from tq.messages import TERMINAL, Change, Message, Status
 from tq.terminal import clean
+from tq.timeline import TimelineEntry
 
 COLUMNS: Final = ("ID", "PRI", "LANG", "STATUS", "AGE", "TRY", "TIME", "INFO")
 #: Widths that keep the lines of a stream aligned; an id of tq's own making has 26 characters.
@@ -156,7 +157,7 @@ def _info(message: Message) -> str:
     return message.error.type if message.error else ""
 
 
-def document(message: Message, now: datetime) -> str:
+def document(message: Message, now: datetime, timeline: Sequence[TimelineEntry] = ()) -> str:
     """All of a message, for people: a heading and one indented line for each thing known."""
     times = [f"created {_time(message.created_at)} ({age((now - message.created_at).total_seconds())} ago)"]
     if message.started_at:
@@ -181,12 +182,43 @@ def document(message: Message, now: datetime) -> str:
         "error": clean(f"{message.error.type}: {message.error.message}") if message.error else "",
         "in detail": _broken_rules(message),
         "warnings": clean("; ".join(message.warnings)),
+        "timeline": _timeline(timeline),
         "content": _text(message.content),
         "translation": _text(message.translation or ""),
     }
     lines = [f"{clean(message.message_id)}  {message.status}"]
     lines += [f"  {name:<11} {value}" for name, value in pairs.items() if value]
     return "\n".join(lines)
+
+
+def _timeline(entries: Sequence[TimelineEntry]) -> str:
+    """A line for each status, below each other."""
+    if not entries:
+        return ""
+    lines = columns(
+        [
+            (
+                f"{entry.at.astimezone():%H:%M:%S}",
+                f"+{span((entry.at - entries[0].at).total_seconds())}",
+                str(entry.status),
+                f"try {entry.attempt}" if entry.attempt else "",
+                _said_of(entry),
+            )
+            for entry in entries
+        ]
+    )
+    return f"\n{' ' * 14}".join(lines)
+
+
+def _said_of(entry: TimelineEntry) -> str:
+    tokens = entry.prompt_tokens + entry.completion_tokens
+    words = [
+        clean(entry.info),
+        f"failed checks: {', '.join(entry.checks)}" if entry.checks else "",
+        f"{tokens} tokens" if tokens else "",
+        f"cost {money(entry.cost)}" if entry.cost else "",
+    ]
+    return " · ".join(word for word in words if word)
 
 
 def _broken_rules(message: Message) -> str:
@@ -219,7 +251,8 @@ def summary(stats: Stats) -> str:
     """The figures in one line."""
     counts = " · ".join(f"{status} {number}" for status, number in stats.counts.items())
     workers = f"{len(stats.workers)} worker{'' if len(stats.workers) == 1 else 's'}"
-    return f"{counts} · {workers} · {stats.throughput.get('completed', 0):g}/min"
+    paused = f" · paused: {', '.join(stats.paused)}" if stats.paused else ""
+    return f"{counts} · {workers} · {stats.throughput.get('completed', 0):g}/min{paused}"
 
 
 def figures(stats: Stats) -> str:
@@ -227,6 +260,8 @@ def figures(stats: Stats) -> str:
     pairs = [(f"{status}", f"{number}") for status, number in stats.counts.items()]
     depths = ", ".join(f"{queue} {number}" for queue, number in stats.queues.items())
     rates = ", ".join(f"{name} {number:g}" for name, number in stats.throughput.items())
+    if stats.paused:
+        pairs.append(("paused", f"{', '.join(stats.paused)} (go on: tq resume {' '.join(stats.paused)})"))
     pairs += [("queues", depths), ("oldest wait", span(stats.oldest_wait)), ("last minute", rates)]
     lines = columns(pairs)
     if stats.priorities:

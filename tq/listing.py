@@ -12,14 +12,12 @@ from typing import Final, NoReturn
 
 from tq.backend import Backend
 from tq.config import SettingLine, setting_lines
-from tq.errors import BudgetExceeded, TqError
+from tq.errors import BudgetExceeded, TqError, Unreachable
 from tq.lines import columns, figures, line, row_of
 from tq.messages import Message, Status
-from tq.terminal import clean, note, report, wants_style, write
+from tq.terminal import Ticker, clean, note, report, wants_style, write
 
 _PAGE: Final = 200
-#: Messages between two signs of progress.
-_PROGRESS: Final = 500
 #: Seconds between two looks at the figures.
 _WATCH: Final = 1.0
 
@@ -44,7 +42,12 @@ def show_list(backend: Backend, status: str | None, limit: int, *, as_json: bool
     elif wants_style(sys.stdout):
         from tq.tables import make_console, message_table
 
-        rows = [row_of(message) for message in messages]
+        ticker = Ticker("read")
+        rows = []
+        for message in messages:
+            rows.append(row_of(message))
+            ticker.at(len(rows))
+        ticker.close()
         if rows:
             console = make_console()
             console.print(message_table(rows, now, console.width))
@@ -58,6 +61,7 @@ def show_list(backend: Backend, status: str | None, limit: int, *, as_json: bool
 def retry_failed(backend: Backend, api_key: str | None) -> int:
     """Queue every failed message again, and print how many; returns the exit code of the first error."""
     done, code = 0, 0
+    ticker = Ticker("queued again")
     # All ids first: what is queued again may fail again while we still look.
     for message_id in [message.message_id for message in pages(backend, Status.FAILED)]:
         try:
@@ -69,8 +73,8 @@ def retry_failed(backend: Backend, api_key: str | None) -> int:
                 break  # the others have the same payer
             continue
         done += 1
-        if done % _PROGRESS == 0:
-            note(f"{done} queued again …")
+        ticker.at(done)
+    ticker.close()
     write(f"{done} message{'' if done == 1 else 's'} queued again")
     return code
 
@@ -84,10 +88,20 @@ def show_stats(backend: Backend, *, as_json: bool) -> None:
 def watch_stats(backend: Backend, *, as_json: bool) -> NoReturn:
     """Print the figures every second until interrupted."""
     if as_json or not wants_style(sys.stdout):
+        down = False
         while True:
-            show_stats(backend, as_json=as_json)
-            if not as_json:
-                write("")
+            try:
+                show_stats(backend, as_json=as_json)
+            except Unreachable as error:
+                if not down:
+                    note(f"connection lost ({error.what}); trying again")
+                down = True
+            else:
+                if down:
+                    note("connected again")
+                down = False
+                if not as_json:
+                    write("")
             time.sleep(_WATCH)
     from tq.tables import StatsScreen, make_console
 
@@ -95,7 +109,10 @@ def watch_stats(backend: Backend, *, as_json: bool) -> NoReturn:
     with screen.live:
         while True:
             time.sleep(_WATCH)
-            screen.stats = backend.stats()
+            try:
+                screen.stats, screen.trouble = backend.stats(), ""
+            except Unreachable as error:
+                screen.trouble = f"connection lost ({error.what}); trying again"
 
 
 def show_settings() -> None:

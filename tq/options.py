@@ -57,11 +57,16 @@ Url = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one document a line.", show_default=False)]
 Ids = Annotated[
-    list[str], typer.Argument(metavar="ID...", help="Message ids.", autocompletion=complete_id, show_default=False)
+    list[str],
+    typer.Argument(
+        metavar="ID...", help="Message ids, or how they begin.", autocompletion=complete_id, show_default=False
+    ),
 ]
 OptionalIds = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[ID...]", help="Message ids.", autocompletion=complete_id, show_default=False),
+    typer.Argument(
+        metavar="[ID...]", help="Message ids, or how they begin.", autocompletion=complete_id, show_default=False
+    ),
 ]
 StatusFilter = Annotated[
     StatusName | None, typer.Option("--status", help="Only messages of this status.", show_default=False)

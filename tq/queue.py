@@ -40,7 +40,7 @@ from tq.errors import (
     queue_paused,
 )
 from tq.failures import Failures, Retried, grouped
-from tq.fields import check_message_id, check_some_text, check_text
+from tq.fields import check_some_text, check_text, is_message_id
 from tq.figures import DEFAULT_ACCOUNT, RateInfo, Stats
 from tq.filters import MessageFilter
 from tq.messages import (
@@ -258,14 +258,14 @@ class TranslationQueue:
         Raises:
             UnknownMessage: there is none.
         """
-        message = await self.store.get(message_id) if _is_id(message_id) else None
+        message = await self.store.get(message_id) if is_message_id(message_id) else None
         if message is None:
             raise unknown(message_id)
         return message
 
     async def get_many(self, message_ids: Sequence[str]) -> builtins.list[Message | TqError]:
         """Several messages; one result each, in order: the message, or ``UnknownMessage``."""
-        known = [message_id for message_id in message_ids if _is_id(message_id)]
+        known = [message_id for message_id in message_ids if is_message_id(message_id)]
         found = dict(zip(known, await asyncio.gather(*map(self.store.get, known)), strict=True))
         return [found.get(message_id) or unknown(message_id) for message_id in message_ids]
 
@@ -275,7 +275,7 @@ class TranslationQueue:
         Raises:
             UnknownMessage: there is none.
         """
-        found = await self.store.log(message_id) if _is_id(message_id) else None
+        found = await self.store.log(message_id) if is_message_id(message_id) else None
         if found is None:
             raise unknown(message_id)
         return entries(*found)
@@ -378,7 +378,7 @@ class TranslationQueue:
             UnknownMessage: there is none.
             IllegalTransition: it has ended.
         """
-        answer = await self.store.cancel(message_id) if _is_id(message_id) else "gone"
+        answer = await self.store.cancel(message_id) if is_message_id(message_id) else "gone"
         if answer == "gone":
             raise unknown(message_id)
         if answer != "ok":
@@ -399,7 +399,7 @@ class TranslationQueue:
             MissingKey: its own key was deleted when it ended, and none is given.
             BudgetExceeded: TQ_BUDGET_PER_DAY is spent for its key.
         """
-        if not _is_id(message_id):
+        if not is_message_id(message_id):
             raise unknown(message_id)
         answer, spent, now = await self.store.retry(message_id, self._seal(message_id, api_key), self._payer(api_key))
         if answer == "gone":
@@ -466,7 +466,7 @@ class TranslationQueue:
             InvalidMessage: completed without a translation, or one with another status.
         """
         fields = _reported(status, translation, error)
-        if not _is_id(message_id):
+        if not is_message_id(message_id):
             raise unknown(message_id)
         outcome, before = await self.store.set_status(
             message_id,
@@ -574,14 +574,6 @@ def illegal(message_id: str, current: Status, wanted: Status) -> IllegalTransiti
     return IllegalTransition(
         f"message {message_id!r} is {current} and cannot become {wanted}", why=f"from {current} it can become {ways}"
     )
-
-
-def _is_id(message_id: str) -> bool:
-    try:
-        check_message_id(message_id)
-    except ValueError:
-        return False
-    return True
 
 
 def _idempotency_digest(key: str | None) -> str:

@@ -45,8 +45,10 @@ without harm, so a lost answer is answered by asking again.
 from __future__ import annotations
 
 import asyncio
+import base64
 import builtins
 import json
+import time
 from collections import deque
 from collections.abc import Awaitable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -220,6 +222,18 @@ class Store:
         """What Redis says of itself in INFO, of its memory and of what it writes to disk."""
         sections = await asyncio.gather(self._call("INFO", "memory"), self._call("INFO", "persistence"))
         return {str(name): str(value) for section in sections for name, value in as_mapping(section).items()}
+
+    async def clock_ahead(self) -> float:
+        """Seconds by which the clock of Redis, which all times are of, is ahead of this machine's."""
+        asked = time.time()
+        seconds, micros = await self._call("TIME")
+        return int(seconds) + int(micros) / 1e6 - (asked + time.time()) / 2
+
+    async def any_sealed(self) -> tuple[str, bytes] | None:
+        """The id of some message that waits with a key of its own, and that key, sealed; None when none is at hand."""
+        _, found = await self._call("SCAN", 0, "MATCH", f"{PREFIX}sealed:*", "COUNT", _SCANNED)
+        sealed = await self._call("GET", found[0]) if found else None
+        return (found[0].removeprefix(f"{PREFIX}sealed:"), base64.b64decode(sealed)) if sealed else None
 
     # -- messages ----------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from tq.glossary import read_csv
 from tq.lines import ahead_of, document, progress
 from tq.messages import Message, Status, Submission
 from tq.terminal import clean, note, paint, wants_style, write, write_exact
+from tq.timeline import TimelineEntry
 
 _COLORS: Final = {"running": "36", "retrying": "33", "completed": "32", "failed": "31"}
 _NO_WORKER: Final = "queued, but no worker is running: start one with `tq worker` or `tq up`"
@@ -140,6 +141,7 @@ def submit(
     if show and not as_json and sys.stdout.isatty():
         note(f"follow it: tq status {' '.join(message.message_id for message in messages)} --follow")
     _warn_without_worker(backend, messages)
+    _warn_of_pause(backend, messages)
     return messages
 
 
@@ -148,6 +150,13 @@ def _warn_without_worker(backend: Backend, messages: Sequence[Message]) -> None:
     with suppress(TqError):
         if any(not message.ended for message in messages) and not backend.stats().workers:
             note(_NO_WORKER)
+
+
+def _warn_of_pause(backend: Backend, messages: Sequence[Message]) -> None:
+    with suppress(TqError):
+        queues = {message.queue for message in messages if message.status is Status.QUEUED}
+        for queue in sorted(queues & {*backend.stats().paused} if queues else ()):
+            note(f"the queue {queue} is paused: `tq resume {queue}`")
 
 
 def _ahead(backend: Backend, message: Message) -> int | None:
@@ -226,16 +235,21 @@ _FIXES: Final = {
 }
 
 
-def show(message: Message, *, as_json: bool) -> None:
-    """Print all of a message."""
+def show(backend: Backend, message: Message, *, as_json: bool) -> None:
+    """Print all of a message, and what became of it."""
     if as_json:
         write(json.dumps(message.document(), ensure_ascii=False))
         return
-    heading, _, rest = document(message, datetime.now(UTC)).partition("\n")
+    # An API of an older version has none.
+    timeline: Sequence[TimelineEntry] = ()
+    with suppress(TqError):
+        timeline = backend.timeline(message.message_id)
+    heading, _, rest = document(message, datetime.now(UTC), timeline).partition("\n")
     if wants_style(sys.stdout):
         message_id, _, status = heading.partition("  ")
         heading = f"{paint(message_id, '1', sys.stdout)}  {paint(status, _COLORS.get(status, ''), sys.stdout)}"
     write(f"{heading}\n{rest}")
+    _warn_of_pause(backend, [message])
 
 
 def follow(backend: Backend, message_id: str, *, as_json: bool) -> None:
@@ -246,10 +260,10 @@ def follow(backend: Backend, message_id: str, *, as_json: bool) -> None:
     """
     for message in backend.watch(message_id):
         if as_json:
-            show(message, as_json=True)
+            show(backend, message, as_json=True)
         else:
             _say(message, sys.stdout)
     if not as_json:
-        show(message, as_json=False)
+        show(backend, message, as_json=False)
     if message.status is not Status.COMPLETED:
         raise failure(message)

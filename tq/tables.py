@@ -159,8 +159,10 @@ class StatsScreen:
 
     def __init__(self, console: Console, stats: Stats) -> None:
         self.stats = stats
+        self.trouble = ""
         self.live: AbstractContextManager[Live] = live(console, self.render)
 
     def render(self) -> RenderableType:
         """What is to be seen now."""
-        return Text(f"{figures(self.stats)}\n\n{time.strftime('%H:%M:%S')} · Ctrl-C ends")
+        below = Text(self.trouble, style="red") if self.trouble else Text(f"{time.strftime('%H:%M:%S')} · Ctrl-C ends")
+        return Group(Text(f"{figures(self.stats)}\n"), below)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import select
 import sys
+import time
 import unicodedata
 from typing import TextIO
 
@@ -88,6 +89,36 @@ def note(text: str) -> None:
     """A message for the person, on stderr."""
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
+
+
+class Ticker:
+    """How many are done, on stderr, once that takes longer than a second: in place on a terminal, else a line at times.
+
+    Args:
+        what: has been done to them.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._live = wants_style(sys.stderr)
+        self._pause = 0.2 if self._live else 5.0
+        self._due = time.monotonic() + (1.0 if self._live else self._pause)
+        self._shown = False
+
+    def at(self, count: int) -> None:
+        """So many are done."""
+        if time.monotonic() < self._due:
+            return
+        self._due = time.monotonic() + self._pause
+        sys.stderr.write(f"\r\x1b[2K{count} {self._what} …" if self._live else f"{count} {self._what} …\n")
+        sys.stderr.flush()
+        self._shown = True
+
+    def close(self) -> None:
+        """All are: it is for somebody else to say."""
+        if self._live and self._shown:
+            sys.stderr.write("\r\x1b[2K")
+            sys.stderr.flush()
 
 
 def report(error: TqError) -> int:

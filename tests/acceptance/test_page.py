@@ -237,6 +237,28 @@ def test_with_the_keyboard_alone(open_: Open, api: httpx.Client) -> None:
     wait_until(lambda: page.evaluate("document.activeElement.id") == f"m-{message_id}", "the focus is back")
 
 
+def test_a_tab_that_is_not_seen(open_: Open, api: httpx.Client) -> None:
+    """It gives its connection back, and catches up once it is seen."""
+    page = open_()
+    expect(page.locator("#live")).to_have_text("live")
+
+    def hide(hidden: bool) -> None:  # noqa: FBT001 - there is nothing else to it
+        page.evaluate(
+            """(hidden) => {
+            Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+            document.dispatchEvent(new Event("visibilitychange"));
+            }""",
+            hidden,
+        )
+
+    hide(True)
+    expect(page.locator("#live")).to_contain_text("not listening")
+    message_id = api.post("/messages", json={"content": "Hello"}).json()["message_id"]
+    hide(False)
+    expect(page.locator("#live")).to_have_text("live")
+    expect(row(page, message_id)).to_contain_text("completed")
+
+
 def test_a_restart_of_the_api(chromium: Browser, tmp_path: Path) -> None:
     """The page says that the connection is lost, and goes on by itself."""
     with RunningStack(tmp_path) as stack:

@@ -76,17 +76,27 @@ function say(text, how) {
   $("live").textContent = text;
   $("live").className = `live ${how}`;
 }
-const stream = new EventSource("/events");
-stream.onopen = () => { say("live", "on"); failuresStale = true; soon(0); };
-stream.onerror = () => {
-  say("connection lost, trying again", "off");
-  if (stream.readyState === EventSource.CLOSED) setTimeout(() => location.reload(), 5000);
-};
-for (const status of STATUSES) stream.addEventListener(status, () => {
-  // What has failed, and what is queued again after that.
-  failuresStale ||= status === "failed" || status === "queued";
-  soon();
-});
+// A browser keeps six connections to a host for all of its tabs: one that nobody sees gives its own back.
+let stream = null;
+function listen() {
+  stream?.close();
+  stream = null;
+  if (document.hidden) return say("not shown, not listening", "");
+  const opened = stream = new EventSource("/events");
+  opened.onopen = () => { say("live", "on"); failuresStale = true; soon(0); };
+  opened.onerror = () => {
+    if (opened !== stream) return;
+    say("connection lost, trying again", "off");
+    if (opened.readyState === EventSource.CLOSED) setTimeout(() => location.reload(), 5000);
+  };
+  for (const status of STATUSES) opened.addEventListener(status, () => {
+    // What has failed, and what is queued again after that.
+    failuresStale ||= status === "failed" || status === "queued";
+    soon();
+  });
+}
+document.addEventListener("visibilitychange", listen);
+listen();
 
 // -- filters -----------------------------------------------------------------
 

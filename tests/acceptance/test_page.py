@@ -242,7 +242,7 @@ def test_a_tab_that_is_not_seen(open_: Open, api: httpx.Client) -> None:
     page = open_()
     expect(page.locator("#live")).to_have_text("live")
 
-    def hide(hidden: bool) -> None:  # noqa: FBT001 - there is nothing else to it
+    def hide(*, hidden: bool) -> None:
         page.evaluate(
             """(hidden) => {
             Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
@@ -251,10 +251,10 @@ def test_a_tab_that_is_not_seen(open_: Open, api: httpx.Client) -> None:
             hidden,
         )
 
-    hide(True)
+    hide(hidden=True)
     expect(page.locator("#live")).to_contain_text("not listening")
     message_id = api.post("/messages", json={"content": "Hello"}).json()["message_id"]
-    hide(False)
+    hide(hidden=False)
     expect(page.locator("#live")).to_have_text("live")
     expect(row(page, message_id)).to_contain_text("completed")
 

@@ -13,10 +13,12 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, Final, TypeVar
 
+from tq import tracing
 from tq.bill import Bill
 from tq.checkpoints import NOTHING, Spent, StoredCheckpoints
 from tq.connection import to_the_end
@@ -79,6 +81,7 @@ class _Attempt:
         self.began = time.monotonic()
         self.bill = bill
         self.account = ""
+        self.span: tracing.Span | None = None
         self.model = ""
         self.why_aborted: TqError | None = None
         self._task = task
@@ -216,8 +219,11 @@ class Attempts:
         self._heart.start()
         logger.info("%s %s p%d started", message.message_id, message.languages, message.priority)
         try:
-            outcome = await self._translate(attempt)
-            return await self._settle(attempt, outcome)
+            with _traced(claim) as attempt.span:
+                outcome = await self._translate(attempt)
+                settled = await self._settle(attempt, outcome)
+                _note(attempt, settled)
+                return settled
         finally:
             if self._running.get(message.message_id) is attempt:
                 del self._running[message.message_id]
@@ -294,6 +300,8 @@ class Attempts:
             settled, fields, info = Settled(Status.RETRYING, outcome, outcome.delay), {}, outcome.type
         else:
             settled, fields, info = self._failed(claim, outcome)
+        if attempt.span is not None and settled.status is Status.RETRYING:
+            fields["traced"] = attempt.span.carrier
         # What was found is paid for: it gets a last moment when this process stops.
         applied, _ = await to_the_end(self._record(attempt, settled, fields, info))
         if applied is None:
@@ -412,6 +420,35 @@ class Attempts:
                 if status == Status.CANCELLED
                 else AttemptLost("taken over: the message is someone else's now")
             )
+
+
+def _traced(claim: Claim) -> AbstractContextManager[tracing.Span | None]:
+    """The span of an attempt: in the trace of its message's submission, linked to the attempt before."""
+    message = claim.message
+    return tracing.span(
+        f"attempt {message.queue}",
+        "CONSUMER",
+        {
+            "messaging.system": "tq",
+            "messaging.operation.name": "attempt",
+            "messaging.operation.type": "process",
+            "messaging.destination.name": message.queue,
+            "messaging.message.id": message.message_id,
+            "tq.priority": message.priority,
+            "tq.languages": message.languages,
+            "tq.attempt": message.attempts,
+        },
+        parent=claim.trace,
+        links=(claim.traced,),
+    )
+
+
+def _note(attempt: _Attempt, settled: Settled) -> None:
+    if attempt.span is None:
+        return
+    attempt.span.note(tq__status=settled.status, tq__tokens=attempt.bill.tokens)
+    if settled.error is not None:
+        attempt.span.fail(settled.error)
 
 
 def _completed(outcome: Translation) -> tuple[Settled, dict[str, str], str]:

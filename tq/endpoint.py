@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 
+from tq import tracing
 from tq.bill import Bill
 from tq.errors import AttemptError, ProviderTimeout, QuotaExhausted, RateLimited
 from tq.learnt import Learnt
@@ -81,7 +83,14 @@ class Endpoint:
         self.calling += 1
         began = time.monotonic()
         try:
-            completion = await self._complete(prompt, able)
+            with self._traced(job) as span:
+                completion = await self._complete(prompt, able)
+                if span is not None:
+                    span.note(
+                        gen_ai__response__model=completion.model,
+                        gen_ai__usage__input_tokens=completion.prompt_tokens,
+                        gen_ai__usage__output_tokens=completion.completion_tokens,
+                    )
         except AttemptError as error:
             # A refusal is quick and says nothing of how long an answer takes.
             if error.usage or isinstance(error, ProviderTimeout):
@@ -100,6 +109,21 @@ class Endpoint:
     async def aclose(self) -> None:
         """Close its connections."""
         await self._provider.aclose()
+
+    def _traced(self, job: Job) -> AbstractContextManager[tracing.Span | None]:
+        address, _, port = self._provider.host.rpartition(":")
+        return tracing.span(
+            f"chat {job.model}",
+            "CLIENT",
+            {
+                "gen_ai.operation.name": "chat",
+                "gen_ai.provider.name": self._provider.name,
+                "gen_ai.request.model": job.model,
+                "server.address": address if port.isdigit() else self._provider.host or None,
+                "server.port": int(port) if port.isdigit() else None,
+            },
+            links=tracing.others(),
+        )
 
     async def _complete(self, prompt: Prompt, able: Abilities) -> Completion:
         try:

@@ -12,11 +12,13 @@ import logging
 import sys
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from redis.exceptions import OutOfMemoryError
 
+from tq import tracing
 from tq.messages import QUARANTINE, Message, Status, get_queue_for_priority
 from tq.records import Token
 from tq.settings import Settings
@@ -132,6 +134,9 @@ class Publisher:
                 self._push(front[::-1], producer.channel, "RPUSH")
 
     def _publish(self, tokens: Sequence[Token]) -> None:
+        if _is_watched():
+            # Instrumentation looks the task up by its name, and ends no span for one that it does not find.
+            import_module(TASK_NAME.rpartition(".")[0])
         try:
             with self.app.producer_pool.acquire(block=True, timeout=10) as producer:
                 if len(tokens) == 1 or not self.is_redis:
@@ -169,14 +174,16 @@ class Publisher:
 
     def _send(self, token: Token, producer: Any) -> None:
         queue, priority = self._place(token)
-        self.app.send_task(
-            TASK_NAME,
-            args=(token.message_id,),
-            task_id=token.message_id,
-            queue=queue,
-            priority=priority,
-            producer=producer,
-        )
+        # Instrumentation adds a span here: that belongs to the token's own message, though a group is sent together.
+        with tracing.within(token.trace):
+            self.app.send_task(
+                TASK_NAME,
+                args=(token.message_id,),
+                task_id=token.message_id,
+                queue=queue,
+                priority=priority,
+                producer=producer,
+            )
 
 
 def _is_watched() -> bool:

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from ulid import ULID
 
+from tq import tracing
 from tq.checkpoints import NOTHING, Spent
 from tq.errors import (
     ContentTooLarge,
@@ -86,6 +87,7 @@ class _Submitted:
     message_id: str
     priority: int
     body: Mapping[str, Any] = field(repr=False)
+    span: tracing.Span | None = None
 
 
 class TranslationQueue:
@@ -161,25 +163,52 @@ class TranslationQueue:
         key = submission.api_key.get_secret_value() if submission.api_key else None
         message_id = submission.message_id or str(ULID())
         body = self._body(submission)
+        languages = f"{body['metadata'].get('source_language') or ''}→{body['metadata']['target_language']}"
+        span = tracing.start(
+            f"submit {submission.queue}",
+            "PRODUCER",
+            {
+                "messaging.system": "tq",
+                "messaging.operation.name": "submit",
+                "messaging.operation.type": "send",
+                "messaging.destination.name": submission.queue,
+                "messaging.message.id": message_id,
+                "tq.priority": submission.priority,
+                "tq.languages": languages,
+            },
+        )
         answer = self.store.submit(
             message_id,
             fingerprint=submission.fingerprint(self.sealer.digest(key) if key else ""),
             idempotency=digest,
             priority=submission.priority,
             body=body,
-            languages=f"{body['metadata'].get('source_language') or ''}→{body['metadata']['target_language']}",
+            languages=languages,
             sealed=self._seal(message_id, key),
             max_queued=self.settings.max_queued,
             payer=self._payer(key),
+            trace=span.carrier if span else "",
         )
-        return _Submitted(answer, message_id, submission.priority, body)
+        return _Submitted(answer, message_id, submission.priority, body, span)
 
     async def _finish(self, submitted: _Submitted) -> Message:
         """What the store said to it."""
+        if submitted.span is None:
+            return await self._outcome(submitted)
+        try:
+            return await self._outcome(submitted)
+        except TqError as error:
+            submitted.span.fail(error)
+            raise
+        finally:
+            submitted.span.end()
+
+    async def _outcome(self, submitted: _Submitted) -> Message:
         outcome, known, now, *queued = await submitted.answer
         if outcome == "new":
             self.queued = int(queued[0])
-            self.publisher.soon([Token(submitted.message_id, None, submitted.priority)])
+            trace = submitted.span.carrier if submitted.span else ""
+            self.publisher.soon([Token(submitted.message_id, None, submitted.priority, trace=trace)])
             return _new_message(submitted.message_id, submitted.priority, submitted.body, now)
         if outcome == "same":
             message = await self.get(known)

@@ -30,6 +30,8 @@ class Claim:
         fallback: how many models were given up.
         first_model: the one that the submitter named, or None.
         calls: id of another account's message whose turn is next, or "".
+        trace: where its submission was traced, as ``tracing`` carries it, or "".
+        traced: where its last attempt was, or "".
     """
 
     message: Message
@@ -41,19 +43,23 @@ class Claim:
     fallback: int = 0
     first_model: str | None = None
     calls: str = ""
+    trace: str = ""
+    traced: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
     """What a wake-up needs: the id, and the Celery queue and priority to publish it with.
 
-    ``front`` puts an extra one before all others of the priority, where the broker can.
+    ``front`` puts an extra one before all others of the priority, where the broker can; ``trace`` is where its message
+    was submitted, as ``tracing`` carries it.
     """
 
     message_id: str
     queue: str | None
     priority: int
     front: bool = False
+    trace: str = ""
 
 
 def as_mapping(answer: Any) -> dict[str, str]:
@@ -125,6 +131,8 @@ def as_claim(message: Message, record: Mapping[str, str], *, epoch: int, sealed:
         fallback=int(record.get("fallback", 0)),
         first_model=json.loads(record["body"])["model_name"] if "fallback" in record else message.model_name,
         calls=calls,
+        trace=record.get("trace", ""),
+        traced=record.get("traced", ""),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 
 import httpx
 
+from tq import tracing
 from tq.errors import ApiError, ConnectionLost, InvalidSettings, TqError, Unauthorised, Unreachable
 from tq.eventstream import EventStream
 from tq.messages import Change
@@ -83,7 +84,7 @@ class Remote:
             "method": request.method,
             "url": request.path,
             "params": request.params,
-            "headers": {"Accept": "application/json", **json, **request.headers},
+            "headers": {"Accept": "application/json", **json, **tracing.headers(), **request.headers},
             "content": request.content,
             "timeout": timeout,
         }

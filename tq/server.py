@@ -10,14 +10,14 @@ import asyncio
 import os
 import resource
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, MutableMapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any, Final
 
 import uvicorn
 
-from tq import __version__, controls, following, page, problems
+from tq import __version__, controls, following, page, problems, tracing
 from tq.apidocs import DocumentedApi
 from tq.attempts import Attempts
 from tq.bodies import most_bytes
@@ -44,6 +44,7 @@ def create_app(settings: Settings, limits: Limits | None = None) -> DocumentedAp
 
     @asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[dict[str, Any]]:
+        tracing.set_up("tq-api")
         name = f"api@{socket.gethostname()}:{os.getpid()}"
         queue = TranslationQueue(settings)
         attempts = Attempts(queue, name)
@@ -70,6 +71,8 @@ def create_app(settings: Settings, limits: Limits | None = None) -> DocumentedAp
         version=__version__,
         lifespan=lifespan,
         redirect_slashes=False,
+        # Spans of requests where somebody takes spans. Logs could hold what a request held; the other spans are detail.
+        telemetry={"logs": False, "operation_spans": False, "exclude": _is_routine},
     )
     routers = (router, following.router, controls.router, page.router)
     for each in routers:
@@ -111,6 +114,12 @@ def _possible_connections(wanted: int) -> int:
         soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     return max(1, min(wanted, soft - _OTHER_FILES))
+
+
+def _is_routine(scope: MutableMapping[str, Any]) -> bool:
+    """Whether a trace of this request would only be noise: somebody looks again and again, or for hours."""
+    path: str = scope.get("path", "")
+    return path in {"/health", "/ready", "/metrics"} or path.endswith("/events")
 
 
 _LOGGING: Final[dict[str, Any]] = {

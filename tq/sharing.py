@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from tq import tracing
 from tq.batching import Batcher
 from tq.bill import Bill
 from tq.endpoint import Endpoint
@@ -42,6 +43,7 @@ class Text:
     marks: Mapping[str, str] = field(repr=False)
     terms: tuple[Term, ...]
     bill: Bill
+    trace: str = field(default_factory=tracing.carrier)
 
 
 class Sharing:
@@ -123,7 +125,8 @@ class Sharing:
         named = {name: (text.text, text.marks) for name, text in zip(names, texts, strict=True)}
         bill = Bill()
         try:
-            return await self._endpoint.ask(job, make_shared_prompt(job, named, terms, as_json=as_json), bill)
+            with tracing.for_all([text.trace for text in texts]):
+                return await self._endpoint.ask(job, make_shared_prompt(job, named, terms, as_json=as_json), bill)
         finally:
             _divide(bill, texts)
 

@@ -249,15 +249,26 @@ class Store:
         sealed: str,
         max_queued: int,
         payer: tuple[str, int] = (DEFAULT_ACCOUNT, 0),
+        trace: str = "",
     ) -> Awaitable[Sequence[Any]]:
         """Accept a message, which is on its way when this returns.
 
         See ``submit.lua`` for the outcomes, the id each comes with, and the time in ms. ``payer`` is the account,
-        and what it may spend a day in billionths (0 = anything).
+        and what it may spend a day in billionths (0 = anything); ``trace`` is where this is traced.
         """
         text = _encode(body)
         return self._send_script(
-            "submit", message_id, fingerprint, idempotency, priority, text, languages, sealed, max_queued, *payer
+            "submit",
+            message_id,
+            fingerprint,
+            idempotency,
+            priority,
+            text,
+            languages,
+            sealed,
+            max_queued,
+            *payer,
+            trace,
         )
 
     async def get(self, message_id: str) -> Message | None:

@@ -14,6 +14,7 @@ from typing import Final, TextIO
 
 from pydantic import JsonValue
 
+from tq import tracing
 from tq.backend import Backend, SubmissionFields, make_submission
 from tq.errors import ERRORS, InvalidMessage, TqError, UsageError
 from tq.glossary import read_csv
@@ -128,6 +129,7 @@ def submit(
     backend: Backend, submissions: Sequence[Submission], idempotency_key: str | None, *, show: bool, as_json: bool
 ) -> list[Message]:
     """Submit them in order, and say so: on stdout when that is all (``show``), else on stderr."""
+    tracing.set_up("tq")
     messages = []
     for submission in submissions:
         message = backend.submit(submission, idempotency_key)

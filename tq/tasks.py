@@ -15,6 +15,7 @@ from celery import Task
 from celery.exceptions import Ignore, Retry
 from celery.result import AsyncResult
 
+from tq import tracing
 from tq.attempts import Attempts, Settled
 from tq.celery import app
 from tq.errors import InvalidMessage, TqError
@@ -95,7 +96,7 @@ def process_message(self: Any, message: str | Mapping[str, Any]) -> None:
     message_id = message if isinstance(message, str) else _stored(message, self.request.id)
     apart = (self.request.delivery_info or {}).get("routing_key") == QUARANTINE
     runner = quarantine.get() if apart else attempts.get()
-    settled = wait_for(runner.perform(message_id))
+    settled = wait_for(tracing.carried(runner.perform(message_id)))
     if settled.status is None and self.request.called_directly:
         # A worker was faster; whoever calls this directly wants to know how it ended.
         self.AsyncResult(message_id).get()

@@ -18,7 +18,7 @@ from celery.exceptions import CPendingDeprecationWarning
 from celery.platforms import SecurityWarning
 from celery.worker import state
 
-from tq import __version__
+from tq import __version__, tracing
 from tq.celery import app
 from tq.connection import REDIS_ERRORS
 from tq.identity import identity, log_format, process_name
@@ -149,6 +149,11 @@ app.steps["consumer"].update({Slots, Events, Housekeeping})
 @signals.worker_shutdown.connect
 def _stop_heart(**_: Any) -> None:
     attempts.get().heart.stop()
+
+
+@signals.celeryd_init.connect
+def _trace(**_: Any) -> None:
+    tracing.set_up("tq-worker")
 
 
 @signals.celeryd_init.connect

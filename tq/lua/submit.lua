@@ -1,6 +1,6 @@
 -- Accept a message, or say which one it repeats.
 -- ARGV: id, fingerprint, idempotency digest or '', priority, body, languages, sealed key or '', max queued, account,
---       what it may spend a day, in billionths (0 = anything)
+--       what it may spend a day, in billionths (0 = anything), where its submission is traced or ''
 -- -> {'new', id, now, queued} | {'same' | 'idempotency-conflict' | 'duplicate', id, now} | {'full', queued, now}
 --    | {'budget', spent, now} | an OOM error
 local id, print, idempotency, priority, body, languages, sealed = unpack(ARGV)
@@ -53,6 +53,7 @@ local m = { status = 'queued', priority = priority, seq = seq, languages = langu
   attempts = 0, payer = ARGV[9] }
 redis.call('HSET', message_key(id), 'status', 'queued', 'priority', priority, 'seq', m.seq, 'print', print,
   'body', body, 'languages', languages, 'created', now, 'payer', m.payer)
+if ARGV[11] ~= '' then redis.call('HSET', message_key(id), 'trace', ARGV[11]) end
 if sealed ~= '' then
   redis.call('SET', P .. 'sealed:' .. id, sealed)
   redis.call('HSET', message_key(id), 'own_key', 1)

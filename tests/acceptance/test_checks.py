@@ -107,7 +107,9 @@ def test_installed_packages_are_asked_about(osv: tuple[Osv, str], tmp_path: Path
     service.known["celery"] = ["PYSEC-2021-858"]
     done = audit(tmp_path, url)
     assert done.returncode == 1, done.stderr
-    assert re.fullmatch(r"audit: celery \S+: PYSEC-2021-858, fixed in 9.9: A hole.\n", done.stdout)
+    # Jinja2, by which the service is tried out, is installed too.
+    first, *_ = done.stdout.splitlines()
+    assert re.fullmatch(r"audit: celery \S+: PYSEC-2021-858, fixed in 9.9: A hole.", first)
     names = {each.split()[0] for each in service.asked}
     assert names >= {"celery", "fastapi", "openai", "redis", "pip-audit"}
     assert not names & {"tq", "pip"}

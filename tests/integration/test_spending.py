@@ -62,7 +62,7 @@ async def submit(store: Store, message_id: str = "m", **changes: Any) -> tuple[s
         "sealed": "",
         "max_queued": 1000,
     }
-    outcome, known, now = await store.submit(message_id, **(values | changes))
+    outcome, known, now, *_ = await store.submit(message_id, **(values | changes))
     return outcome, known, now
 
 

@@ -12,7 +12,7 @@ import builtins
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack
+from typing import Any, Final, Self, TypeVar, Unpack
 from weakref import WeakSet
 
 import httpx
@@ -20,6 +20,7 @@ import httpx
 from tq import steps, wire
 from tq.async_reader import AsyncChanges, follow
 from tq.backend import CANDIDATES, SubmissionFields, checked, only_one, prepared
+from tq.crowd import Crowd
 from tq.errors import ErrorRecord, TqError, UnknownMessage, Unreachable
 from tq.eventstream import EventStream
 from tq.failures import Failures, Retried
@@ -34,6 +35,9 @@ from tq.timeline import TimelineEntry
 from tq.wire import Request
 
 T = TypeVar("T")
+
+#: Long polls at once, each of which takes a connection.
+_MOST_POLLS: Final = 16
 
 
 class AsyncClient:
@@ -54,6 +58,8 @@ class AsyncClient:
         self._remote = Remote(url, token, timeout)
         self._http = httpx.AsyncClient(**self._remote.options())
         self._readers: WeakSet[AsyncChanges] = WeakSet()
+        self._crowd = Crowd(self._gathered)
+        self._polls = 0
 
     async def __aenter__(self) -> Self:
         return self
@@ -64,7 +70,8 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close all connections; streams of changes end."""
+        """Close all connections; whoever waits hears of it, and streams of changes end."""
+        await self._crowd.close()
         for reader in list(self._readers):
             await reader.close()
         await self._http.aclose()
@@ -212,8 +219,14 @@ class AsyncClient:
             await asyncio.sleep(watching.pause(message))
 
     async def wait(self, message_id: str | Message, timeout: float | None = None) -> Message:
-        """See ``Client.wait``."""
-        return await self._take(steps.wait(id_of(message_id), timeout, met=self._remote.met))
+        """See ``Client.wait``; thousands at once share a stream of changes."""
+        if self._polls >= _MOST_POLLS:
+            return await self._crowd.wait(id_of(message_id), timeout)
+        self._polls += 1
+        try:
+            return await self._take(steps.wait(id_of(message_id), timeout, met=self._remote.met))
+        finally:
+            self._polls -= 1
 
     async def wait_many(
         self, messages: Iterable[str | Message], timeout: float | None = None
@@ -224,14 +237,23 @@ class AsyncClient:
             yield message
         if not waiting:
             return
+        async with aclosing(self._gathered(waiting)) as results:
+            async for _, result in results:
+                if isinstance(result, TqError):
+                    raise result
+                yield result
+
+    async def _gathered(self, waiting: Gathering) -> AsyncGenerator[tuple[str, Message | TqError], None]:
+        """Those that have ended, as they do, until there are no more; and those that do not exist."""
         # Opened before the first look: what changes in between is seen twice rather than never.
         changes = await self.changes(block=ROUND)
         breaks = Breaks(WAIT_BREAKS, met=True)
         try:
             while waiting:
                 try:
-                    for message in waiting.found(await self.get_many(waiting.due())):
-                        yield message
+                    due = waiting.due()
+                    for found in waiting.found(due, await self.get_many(due)):
+                        yield found
                     waiting.hear(await anext(changes) if waiting else ())
                     breaks.over()
                 except Unreachable as error:

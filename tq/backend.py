@@ -389,7 +389,11 @@ class Backend(ABC):
         try:
             while waiting:
                 try:
-                    yield from waiting.found(self.get_many(waiting.due()))
+                    due = waiting.due()
+                    for _, result in waiting.found(due, self.get_many(due)):
+                        if isinstance(result, TqError):
+                            raise result
+                        yield result
                     waiting.hear(next(changes) if waiting else ())
                     breaks.over()
                 except Unreachable as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from tq.errors import ConnectionLost, TqError, Unreachable, WaitTimeout
@@ -105,6 +105,17 @@ class Gathering:
     def __bool__(self) -> bool:
         return bool(self._open)
 
+    def add(self, message_id: str) -> None:
+        """Wait for another one."""
+        if message_id not in self._open:
+            self._open[message_id] = self._due[message_id] = None
+            self._count += 1
+
+    def drop(self, message_id: str) -> None:
+        """Wait for one no longer."""
+        self._open.pop(message_id, None)
+        self._due.pop(message_id, None)
+
     def hear(self, changes: Iterable[Change]) -> None:
         """Take note of what has happened."""
         for change in changes:
@@ -125,20 +136,14 @@ class Gathering:
             del self._due[message_id]
         return ids
 
-    def found(self, results: Iterable[Message | TqError]) -> list[Message]:
-        """Those that have ended, of what a look has found.
-
-        Raises:
-            UnknownMessage: one of them does not exist.
-        """
-        ended = []
-        for result in results:
-            if isinstance(result, TqError):
-                raise result
-            if result.ended:
-                del self._open[result.message_id]
-                ended.append(result)
-        return ended
+    def found(
+        self, ids: Iterable[str], results: Iterable[Message | TqError]
+    ) -> Iterator[tuple[str, Message | TqError]]:
+        """Those that have ended, of what a look at these ids has found, and those that do not exist."""
+        for message_id, result in zip(ids, results, strict=True):
+            if message_id in self._open and (isinstance(result, TqError) or result.ended):
+                self.drop(message_id)
+                yield message_id, result
 
     def require_time(self) -> None:
         """Return while there is time left.

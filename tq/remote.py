@@ -72,11 +72,15 @@ class Remote:
     def arguments(self, request: Request[Any]) -> dict[str, Any]:
         """For ``request`` and ``stream`` of either client of httpx."""
         timeout = self._timeout + request.patience
-        return self._arguments(request, httpx.Timeout(timeout, connect=min(timeout, _CONNECT_TIMEOUT)))
+        return self._arguments(request, self._limits(timeout))
 
     def stream_arguments(self, request: Request[Any]) -> dict[str, Any]:
         """The same for a stream, whose length nobody knows."""
-        return self._arguments(request, httpx.Timeout(_STREAM_TIMEOUT, connect=_CONNECT_TIMEOUT))
+        return self._arguments(request, self._limits(_STREAM_TIMEOUT))
+
+    def _limits(self, timeout: float) -> httpx.Timeout:
+        # However many wait for a free connection, that is not the API's silence.
+        return httpx.Timeout(timeout, connect=min(timeout, _CONNECT_TIMEOUT), pool=None)
 
     def _arguments(self, request: Request[Any], timeout: httpx.Timeout) -> dict[str, Any]:
         json = {} if request.content is None else {"Content-Type": "application/json"}

@@ -320,3 +320,37 @@ def test_nobody_answers(kind: Any) -> None:
             with pytest.raises(Unreachable):
                 way()
             assert time.monotonic() - began < 3
+
+
+async def test_a_crowd_waits(api: Api, worker: Process) -> None:
+    """A thousand tasks that each want a translation share the connections, and none is told that the API is silent."""
+    assert worker.pid
+    with CuttingProxy(api.port) as proxy:
+        async with AsyncClient(proxy.url, timeout=10) as client:
+            found = await asyncio.gather(*(client.translate(f"text {n}", to="fr", timeout=120) for n in range(1000)))
+            assert len(found) == 1000
+            assert all(found)
+            assert proxy.requests < 2 * 1000
+            queued = await client.submit("Hello", message_id="mine")
+            with contextlib.suppress(IllegalTransition):
+                await client.cancel(queued.message_id)
+            names = ["mine", "nope"] * 50
+            ends = await asyncio.gather(*(client.wait(name, timeout=60) for name in names), return_exceptions=True)
+            assert {type(end) for end in ends[::2]} == {Message}
+            assert {type(end) for end in ends[1::2]} == {UnknownMessage}
+
+
+async def test_a_crowd_is_left(api: Api) -> None:
+    """Those who wait in a crowd have their own patience, and hear when the client is closed."""
+    with CuttingProxy(api.port) as proxy:
+        client = AsyncClient(proxy.url)
+        message = await client.submit("Hello")
+        waits = [asyncio.create_task(client.wait(message)) for _ in range(20)]
+        await asyncio.sleep(0.5)
+        with pytest.raises(WaitTimeout):
+            await client.wait(message, timeout=0.3)
+        waits.pop().cancel()
+        await client.close()
+        ends = await asyncio.gather(*waits, return_exceptions=True)
+        assert {type(end) for end in ends} == {RuntimeError}
+        assert asyncio.all_tasks() == {asyncio.current_task()}

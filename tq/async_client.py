@@ -229,7 +229,7 @@ class AsyncClient:
             self._polls -= 1
 
     async def wait_many(
-        self, messages: Iterable[str | Message], timeout: float | None = None
+        self, messages: Iterable[str | Message | TqError], timeout: float | None = None
     ) -> AsyncGenerator[Message, None]:
         """See ``Client.wait_many``."""
         waiting = Gathering(messages, timeout)

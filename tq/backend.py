@@ -366,16 +366,18 @@ class Backend(ABC):
         *_, last = self.watch(message_id, timeout)
         return last
 
-    def wait_many(self, messages: Iterable[str | Message], timeout: float | None = None) -> Iterator[Message]:
+    def wait_many(self, messages: Iterable[str | Message | TqError], timeout: float | None = None) -> Iterator[Message]:
         """Each message once it has ended, in the order in which they end; look at their ``status``.
 
         It listens to the stream of changes, so that thousands take few requests.
 
         Args:
-            messages: ids, or messages. Any number; one that is given twice is answered once.
+            messages: ids, or messages, or what ``submit_many`` answered. Any number; one that is given twice is
+                answered once.
             timeout: seconds for all of them.
 
         Raises:
+            TqError: one of them is that error.
             WaitTimeout: not all had ended after ``timeout`` seconds.
             UnknownMessage: one of them does not exist.
         """

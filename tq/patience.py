@@ -85,16 +85,23 @@ class Gathering:
     """Many messages that are waited for: looked at once, and again when a change says that they have ended.
 
     Args:
-        messages: ids, or messages; one that has ended already counts as seen.
+        messages: ids, or messages; one that has ended already counts as seen, and an error is raised.
         timeout: seconds; None: for ever.
+
+    Raises:
+        TqError: one of them is that.
 
     Attributes:
         ended: those given that had ended already.
     """
 
-    def __init__(self, messages: Iterable[str | Message], timeout: float | None) -> None:
+    def __init__(self, messages: Iterable[str | Message | TqError], timeout: float | None) -> None:
         self.deadline = Deadline(timeout)
-        given = {id_of(message): message for message in messages}
+        given: dict[str, str | Message] = {}
+        for message in messages:
+            if isinstance(message, TqError):
+                raise message
+            given[id_of(message)] = message
         self.ended = [each for each in given.values() if isinstance(each, Message) and each.ended]
         over = {message.message_id for message in self.ended}
         self._open = dict.fromkeys(message_id for message_id in given if message_id not in over)

@@ -72,6 +72,31 @@ def test_each_is_run_here() -> None:
         assert 8 <= len(example.splitlines()) <= 60
 
 
+def test_readme(stack: RunningStack) -> None:
+    """The README's two programs for the API run as they are printed there."""
+    text = (EXAMPLES.parent / "README.md").read_text()
+    programs = [
+        code for code in re.findall("^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL) if "Client" in code
+    ]
+    assert len(programs) == 2
+    outputs = []
+    for code in programs:
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env=settings(stack),
+            cwd=stack.folder,
+            capture_output=True,
+            text=True,
+            timeout=150,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        outputs.append(done.stdout.splitlines())
+    assert len(outputs[0]) == 1001
+    assert re.fullmatch(PSEUDO, outputs[0][0])
+    assert re.fullmatch(rf"\['{PSEUDO}', '{PSEUDO}'\]", outputs[1][0])
+
+
 def test_translate(stack: RunningStack) -> None:
     """The shortest program prints the translation."""
     assert re.fullmatch(PSEUDO, run(stack, "translate.py", "Good morning", "fr").strip())

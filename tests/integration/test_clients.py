@@ -155,7 +155,9 @@ def test_wait_many(client: Any, proxy: CuttingProxy, worker: Process) -> None:
     assert proxy.requests - sent <= 5 + 1 + 5 + seconds * 5
     sent = proxy.requests
     assert list(client.wait_many(ended)) == ended
-    assert proxy.requests == sent
+    with pytest.raises(InvalidMessage):
+        list(client.wait_many(client.submit_many(["Hello", "\ud800"])))
+    assert proxy.requests == sent + 1
 
 
 def test_wait_takes_few_requests(client: Any, proxy: CuttingProxy, local: LocalClient) -> None:

@@ -104,6 +104,7 @@ class StackView:
         self._say(f"  Data      {tilde(settings.data_dir)} (kept)")
         self._say(f"  Provider  {_provider(settings)}")
         self._say('  Try       tq submit "Hello" --to fr --wait')
+        self._say("            or open the api's address in a browser")
         if self._background is None:
             self._say("Ctrl-C stops; twice kills.")
         else:

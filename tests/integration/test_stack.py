@@ -121,6 +121,7 @@ def test_banner_logs_and_end(home: Home) -> None:
         rf"  Data      {re.escape(str(home.data))} \(kept\)",
         r"  Provider  pseudo: no key, so output is accents, not a translation\. Set OPENAI_API_KEY",
         r'  Try       tq submit "Hello" --to fr --wait',
+        r"            or open the api's address in a browser",
         r"Ctrl-C stops; twice kills\.",
     ]
     assert len(banner) == len(patterns)

@@ -50,7 +50,8 @@ class RunningStack:
         """Start on the data that is there; returns the seconds until the banner was complete."""
         began = time.monotonic()
         self._driven = Driven([*TQ, "up", "--port", "auto"], self.folder, self.environment)
-        self._driven.wait_for("Ctrl-C stops", timeout=60)
+        # With TQ_LOG_FORMAT=json it is a message of an object.
+        self._driven.wait_for('(?:.*")?Ctrl-C stops', timeout=60)
         return time.monotonic() - began
 
     @property

@@ -12,13 +12,13 @@ import json
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, Final, TypeVar
 
-from tq import tracing
+from tq import jsonlog, tracing
 from tq.bill import Bill
 from tq.checkpoints import NOTHING, Spent, StoredCheckpoints
 from tq.connection import to_the_end
@@ -204,9 +204,14 @@ class Attempts:
         message_id = claim.message.message_id
         try:
             await self._queue.release(claim, spent, account)
-            logger.info("%s put back: this worker stops", message_id)
+            logger.info("%s put back: this worker stops", message_id, extra=_said(claim, status=Status.QUEUED))
         except TqError as error:
-            logger.warning("%s was not put back, its lease will expire: %s", message_id, error)
+            logger.warning(
+                "%s was not put back, its lease will expire: %s",
+                message_id,
+                error,
+                extra=_said(claim, error=error.type),
+            )
 
     async def _run(self, claim: Claim) -> Settled:
         task = asyncio.current_task()
@@ -217,9 +222,15 @@ class Attempts:
             former.abort(AttemptLost("taken over by a later attempt of this process"))
         attempt = self._running[message.message_id] = _Attempt(claim, task, Bill(self._prices))
         self._heart.start()
-        logger.info("%s %s p%d started", message.message_id, message.languages, message.priority)
         try:
             with _traced(claim) as attempt.span:
+                logger.info(
+                    "%s %s p%d started",
+                    message.message_id,
+                    message.languages,
+                    message.priority,
+                    extra=_said(claim, status=Status.RUNNING),
+                )
                 outcome = await self._translate(attempt)
                 settled = await self._settle(attempt, outcome)
                 _note(attempt, settled)
@@ -243,7 +254,8 @@ class Attempts:
                 task.uncancel()
             return attempt.why_aborted or AttemptReleased("this worker stops")
         except Exception as error:  # noqa: BLE001 - a defect must not leave the message running for ever
-            logger.error("%s: %s", message.message_id, type(error).__name__)  # noqa: TRY400 - no traceback: it may hold text
+            name = type(error).__name__
+            logger.error("%s: %s", message.message_id, name, extra=_said(attempt.claim, error=name))  # noqa: TRY400 - no traceback: it may hold text
             return UnexpectedError(f"an unexpected {type(error).__name__} in tq or a library")
 
     def _job(self, claim: Claim) -> Job:
@@ -288,7 +300,7 @@ class Attempts:
         claim, seconds = attempt.claim, attempt.settle()
         message_id = claim.message.message_id
         if isinstance(outcome, AttemptLost | AttemptCancelled):
-            logger.info("%s %s", message_id, outcome)
+            logger.info("%s %s", message_id, outcome, extra=_said(claim, error=outcome.type))
             await self._book(attempt)
             return Settled(None, outcome)
         if isinstance(outcome, AttemptReleased):
@@ -305,12 +317,23 @@ class Attempts:
         # What was found is paid for: it gets a last moment when this process stops.
         applied, _ = await to_the_end(self._record(attempt, settled, fields, info))
         if applied is None:
-            logger.warning("%s: its outcome is lost with this worker, its lease will expire", message_id)
+            logger.warning(
+                "%s: its outcome is lost with this worker, its lease will expire", message_id, extra=_said(claim)
+            )
             return Settled(None, AttemptReleased("this worker stops"))
         if not applied:
-            logger.warning("%s was taken over by another worker; this outcome is void", message_id)
+            logger.warning("%s was taken over by another worker; this outcome is void", message_id, extra=_said(claim))
             return Settled(None, AttemptLost("another attempt owns the message"))
-        logger.log(*_log_line(message_id, settled, seconds, attempt.bill.tokens))
+        said = _said(
+            claim,
+            status=settled.status,
+            seconds=round(seconds, 3),
+            tokens=attempt.bill.tokens,
+            model=attempt.model or None,
+            error=settled.error.type if settled.error else None,
+            delay=round(settled.delay, 3) if settled.status is Status.RETRYING else None,
+        )
+        logger.log(*_log_line(message_id, settled, seconds, attempt.bill.tokens), extra=said)
         if settled.status is Status.RETRYING:
             # Many that are put off come back one after the other: the reaper's rounds would bunch them.
             self._look_after(settled.delay, _LATER if isinstance(settled.error, AttemptDeferred) else _SOON)
@@ -463,6 +486,12 @@ def _completed(outcome: Translation) -> tuple[Settled, dict[str, str], str]:
     if outcome.detected_language:
         fields["detected"] = outcome.detected_language
     return Settled(Status.COMPLETED), fields, outcome.provider
+
+
+def _said(claim: Claim, **more: str | float | None) -> Mapping[str, Any]:
+    """What a line of this attempt says besides its words."""
+    message = claim.message
+    return jsonlog.fields(message_id=message.message_id, attempt=message.attempts, queue=message.queue, **more)
 
 
 def _log_line(message_id: str, settled: Settled, seconds: float, tokens: int) -> tuple[Any, ...]:

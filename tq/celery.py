@@ -7,12 +7,15 @@ more. It may be lost, repeated or late without harm, which is why none of Celery
 
 from __future__ import annotations
 
+import logging
+import sys
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from celery import Celery
 from kombu import Exchange, Queue
 
+from tq import jsonlog
 from tq.messages import DEFAULT, HIGH_PRIORITY, MAX_PRIORITY, QUARANTINE
 from tq.settings import Settings, get_settings
 from tq.tokens import PRIORITY_STEPS, SEPARATOR
@@ -95,6 +98,14 @@ def make_app(settings: Settings) -> Celery:
     return app
 
 
+def _log_flower() -> None:
+    # Flower's lines are Tornado's, which adds no handler where there is one.
+    settings = get_settings()
+    if settings.log_format == "json" and "flower" in sys.argv:
+        logging.basicConfig(level=logging.INFO, handlers=[jsonlog.handler("flower")])
+
+
+_log_flower()
 app = make_app(get_settings())
 app.set_default()
 app.set_current()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from secrets import token_hex
 
+from tq import jsonlog
 from tq.portal import PerProcess
-from tq.settings import UNDER_STACK
+from tq.settings import UNDER_STACK, get_settings
 
 
 def process_name(pid: int | None = None) -> str:
@@ -19,6 +21,11 @@ def process_name(pid: int | None = None) -> str:
 identity = PerProcess(lambda: f"{process_name()}:{token_hex(4)}")
 
 
-def log_format() -> str:
-    """One line a message; under a stack that puts its own clock before each line, without one."""
-    return "%(message)s" if os.environ.get(UNDER_STACK) else "%(asctime)s %(message)s"
+def log_handler(service: str) -> logging.Handler:
+    """Writes one line a message to stderr; under a stack that puts its own clock before each line, without one."""
+    if get_settings().log_format == "json":
+        return jsonlog.handler(service)
+    handler = logging.StreamHandler()
+    words = "%(message)s" if os.environ.get(UNDER_STACK) else "%(asctime)s %(message)s"
+    handler.setFormatter(logging.Formatter(words, "%H:%M:%S"))
+    return handler

@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Final, NamedTuple, TextIO
 
+from tq import jsonlog
+
 #: Bytes after which a log file becomes ``<name>.log.1``; one such file is kept.
 MAX_FILE: Final = 5 * 2**20
 #: Characters after which a line that does not end is cut.
@@ -39,6 +41,11 @@ def format_line(line: Line, colors: Mapping[str, str] | None = None) -> str:
     prefix = f"{line.when.astimezone():%H:%M:%S} {line.service:<{_NAME_WIDTH}} │"
     color = (colors or {}).get(line.service)
     return f"\x1b[{color}m{prefix}{_RESET} {line.text}" if color else f"{prefix} {line.text}"
+
+
+def json_line(line: Line) -> str:
+    """The object that a service wrote, unchanged; what is none becomes one."""
+    return jsonlog.passed_on(line.when, line.service, line.text)
 
 
 class LineSplitter:
@@ -97,8 +104,9 @@ class Console:
     services nor the one who supervises them: beyond ``_MAX_WAITING`` waiting lines, the rest is counted.
     """
 
-    def __init__(self, out: TextIO, colors: Mapping[str, str] | None = None) -> None:
+    def __init__(self, out: TextIO, colors: Mapping[str, str] | None = None, *, as_json: bool = False) -> None:
         self._out = out
+        self._as_json = as_json
         self._colors = colors if _wants_color(out) else None
         self._queue: queue.Queue[str | None] = queue.Queue(_MAX_WAITING)
         self._dropped = 0
@@ -107,7 +115,15 @@ class Console:
         self._thread.start()
 
     def say(self, text: str) -> None:
-        """Show a line as it is; nothing once closed."""
+        """Show a line of our own; nothing once closed."""
+        self._put(self._own(text, "info"))
+
+    def _own(self, text: str, level: str) -> str:
+        if not self._as_json:
+            return text
+        return jsonlog.line(datetime.now(UTC), level, "tq.stack", "stack", text.strip())
+
+    def _put(self, text: str) -> None:
         if self._closed:
             return
         try:
@@ -118,7 +134,7 @@ class Console:
     def show(self, lines: Sequence[Line]) -> None:
         """Show log lines."""
         for line in lines:
-            self.say(format_line(line, self._colors))
+            self._put(json_line(line) if self._as_json else format_line(line, self._colors))
 
     def close(self, timeout: float = 2.0) -> None:
         """Show what waits, for ``timeout`` seconds at most, and nothing after it."""
@@ -143,7 +159,8 @@ class Console:
     def _flush(self) -> None:
         if self._dropped:
             dropped, self._dropped = self._dropped, 0
-            self._write(f"… {dropped} lines were too fast for this terminal; `tq logs` has them")
+            text = f"… {dropped} lines were too fast for this terminal; `tq logs` has them"
+            self._write(self._own(text, "warning"))
         self._out.flush()
 
     def _write(self, text: str) -> None:

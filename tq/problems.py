@@ -23,6 +23,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute
 
 from tq.errors import InvalidMessage, TqError
+from tq.jsonlog import fields
 from tq.messages import field_error
 
 logger = logging.getLogger(__name__)
@@ -104,7 +105,8 @@ def unexpected(error: Exception, instance: str) -> Response:
     The log names the exception's class and place, but not its text, which may repeat what a message says.
     """
     places = "".join(traceback.format_tb(error.__traceback__)[-_MAX_PLACES:])
-    logger.error("unexpected %s while answering %s\n%s", type(error).__name__, instance, places.rstrip())
+    said = fields(error=type(error).__name__)
+    logger.error("unexpected %s while answering %s\n%s", type(error).__name__, instance, places.rstrip(), extra=said)
     return response(TqError("tq failed to answer this request", fix="the log of the API says where"), instance)
 
 

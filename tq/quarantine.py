@@ -21,7 +21,8 @@ from typing import Any, Final
 
 from tq.attempts import Attempts, Settled
 from tq.errors import ERRORS, AttemptLost, AttemptReleased, TqError
-from tq.identity import identity, log_format, process_name
+from tq.identity import identity, log_handler, process_name
+from tq.jsonlog import fields
 from tq.messages import Status
 from tq.queue import TranslationQueue
 
@@ -79,15 +80,17 @@ class Quarantine:
         poisoned = await self._blame(child, message_id) if await child.wait() else None
         if poisoned is None:
             return Settled(None, AttemptLost("its process in quarantine ended"))
-        logger.warning("%s failed: %s, %s", message_id, poisoned.type, poisoned)
+        said = fields(message_id=message_id, status=Status.FAILED, error=poisoned.type)
+        logger.warning("%s failed: %s, %s", message_id, poisoned.type, poisoned, extra=said)
         return Settled(Status.FAILED, poisoned)
 
     async def _blame(self, child: Process, message_id: str) -> TqError | None:
-        logger.warning("%s: its process in quarantine died (%s)", message_id, child.returncode)
+        said = fields(message_id=message_id)
+        logger.warning("%s: its process in quarantine died (%s)", message_id, child.returncode, extra=said)
         try:
             return await self._queue.blame(message_id, process_name(child.pid))
         except TqError as error:
-            logger.warning("%s is not blamed yet, its lease will expire: %s", message_id, error)
+            logger.warning("%s is not blamed yet, its lease will expire: %s", message_id, error, extra=said)
             return None
 
     async def _end(self, child: Process) -> None:
@@ -156,7 +159,7 @@ async def _serve() -> None:
 
 def main() -> None:
     """Serve the worker that started this process."""
-    logging.basicConfig(level=logging.INFO, format=log_format(), datefmt="%H:%M:%S")
+    logging.basicConfig(level=logging.INFO, handlers=[log_handler("worker")])
     # A terminal's Ctrl-C reaches the whole group; the worker decides what it means for us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with suppress(BrokenPipeError):

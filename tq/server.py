@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import uvicorn
 
-from tq import __version__, controls, following, page, problems, tracing
+from tq import __version__, controls, following, jsonlog, page, problems, tracing
 from tq.apidocs import DocumentedApi
 from tq.attempts import Attempts
 from tq.bodies import most_bytes
@@ -102,7 +102,7 @@ def serve(settings: Settings, limits: Limits | None = None) -> None:
         server_header=False,
         timeout_keep_alive=limits.idle,
         timeout_graceful_shutdown=_GRACE,
-        log_config=_LOGGING,
+        log_config=_logging(settings),
     )
 
 
@@ -122,13 +122,19 @@ def _is_routine(scope: MutableMapping[str, Any]) -> bool:
     return path in {"/health", "/ready", "/metrics"} or path.endswith("/events")
 
 
-_LOGGING: Final[dict[str, Any]] = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"short": {"format": "%(levelname)s %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "short"}},
-    "root": {"handlers": ["stderr"], "level": "WARNING"},
-    "loggers": {"tq": {"level": "INFO"}, "uvicorn": {"level": "INFO"}},
-}
+def _logging(settings: Settings) -> dict[str, Any]:
+    """The log on stderr, uvicorn's own lines included."""
+    short = {"format": "%(levelname)s %(message)s"}
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "lines": {"()": jsonlog.JsonFormatter, "service": "api"} if settings.log_format == "json" else short
+        },
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "lines"}},
+        "root": {"handlers": ["stderr"], "level": "WARNING"},
+        "loggers": {"tq": {"level": "INFO"}, "uvicorn": {"level": "INFO"}},
+    }
+
 
 app = create_app(get_settings())

@@ -107,6 +107,7 @@ class Settings(BaseSettings):
         default_factory=lambda: Path(platformdirs.user_state_dir("tq", appauthor=False)),
         description="embedded data, logs, key file, stack file",
     )
+    log_format: Literal["text", "json"] = Field(default="text", description="of services' log lines: text or json")
 
     openai_api_key: SecretStr | None = Field(default=None, description="key for messages that bring none")
     openai_base_url: str | None = Field(default=None, description="an OpenAI-compatible endpoint")

@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 from tq import datadir, detached
 from tq.datadir import flower_directory, lock_path, log_path, tilde
 from tq.errors import InvalidSettings, StackError
-from tq.logs import Console, format_line, read_logs
+from tq.logs import Console, format_line, json_line, read_logs
 from tq.ports import free_ports, require_free_port
 from tq.processes import ProcessId, wait_gone
 from tq.services import environment, flower_command, flower_environment, make_services
@@ -110,7 +110,7 @@ def run_stack(
     datadir.prepare(settings)
     if detach:
         return detached.start("tq.stack", environment(settings), log=log_path(settings, STACK), out=out)
-    return _run(settings, Console(out, COLORS), began=began)
+    return _run(settings, Console(out, COLORS, as_json=settings.log_format == "json"), began=began)
 
 
 def _run(settings: Settings, console: Console, *, began: float, background: Callable[[], None] | None = None) -> int:
@@ -309,7 +309,10 @@ def stack_logs(
     def runs() -> bool:
         return find_stack(settings) is not None
 
-    return (format_line(line, COLORS if color else None) for line in read_logs(paths, follow=runs if follow else None))
+    lines = read_logs(paths, follow=runs if follow else None)
+    if settings.log_format == "json":
+        return map(json_line, lines)
+    return (format_line(line, COLORS if color else None) for line in lines)
 
 
 def exec_flower(settings: Settings) -> NoReturn:

@@ -21,7 +21,7 @@ from celery.worker import state
 from tq import __version__, tracing
 from tq.celery import app
 from tq.connection import REDIS_ERRORS
-from tq.identity import identity, log_format, process_name
+from tq.identity import identity, log_handler, process_name
 from tq.messages import QUARANTINE, QUEUES
 from tq.pool import TaskPool
 from tq.queue import TranslationQueue
@@ -204,7 +204,7 @@ def set_up_logging(loglevel: str) -> None:
     """One line a message on stderr; Celery's own lines only from WARNING up."""
 
     def configure(**_: Any) -> None:
-        logging.basicConfig(level=loglevel, format=log_format(), datefmt="%H:%M:%S", force=True)
+        logging.basicConfig(level=loglevel, handlers=[log_handler("worker")], force=True)
         for name in ("celery", "kombu", "amqp", "httpx", "openai"):
             logging.getLogger(name).setLevel(logging.WARNING)
         # Every failure is in tq's own line already; Celery would repeat it with a traceback.

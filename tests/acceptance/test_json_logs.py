@@ -1,0 +1,66 @@
+"""`tq up` with TQ_LOG_FORMAT=json: every line of every service is an object, and none holds text or a key."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from api_server import CANARY
+from llm_server import LlmServer
+from running_stack import RunningStack
+from servers import wait_until
+
+from tq.stack import stack_logs
+
+TEXT = "Zebra quartz canary sentence"
+KEYS = {"time", "level", "logger", "service", "message"}
+
+
+def test_every_line_is_an_object(tmp_path: Path, provider: LlmServer) -> None:
+    """The API's, uvicorn's, the worker's, Flower's, Valkey's and the stack's own, with the message's fields."""
+    settings = {
+        "TQ_LOG_FORMAT": "json",
+        "OPENAI_BASE_URL": provider.base_url,
+        "OPENAI_API_KEY": CANARY,
+        "TQ_RETRY_BASE": "0.05",
+        "TQ_MAX_RETRIES": "1",
+    }
+    with RunningStack(tmp_path, **settings) as stack, stack.http() as http:
+        for message_id, fault in (("good", ""), ("slow", " @@fault:500x1@@"), ("bad", " @@fault:401@@")):
+            body = {"content": TEXT + fault, "message_id": message_id, "priority": 9, "api_key": f"{CANARY}-own"}
+            http.post("/messages", json=body).raise_for_status()
+        http.post("/messages", content=b"{" + TEXT.encode())
+        for message_id in ("good", "slow", "bad"):
+            wait_until(
+                lambda name=message_id: http.get(f"/messages/{name}").json()["finished_at"], "it has ended", timeout=60
+            )
+        stack.stop()
+        shown = [line for line in stack.driven.text.replace("\r", "").split("\n") if line]
+        kept = [json.loads(line) for line in stack_logs(stack._settings.model_copy(update={"log_format": "json"}))]
+    lines: list[dict[str, Any]] = [json.loads(line) for line in shown]
+    assert all(line.keys() >= KEYS for line in lines)
+    assert {line["service"] for line in lines} >= {"api", "worker", "stack"}
+    assert {line["service"] for line in kept} >= {"api", "worker", "flower", "valkey", "stack"}
+    assert {line["logger"] for line in kept if line["service"] == "api"} & {"uvicorn.error", "uvicorn"}
+    assert any(line["logger"].startswith(("flower.", "tornado")) for line in kept if line["service"] == "flower")
+    said = {
+        (line["message_id"], line["attempt"], line.get("status"), line.get("error"))
+        for line in kept
+        if "message_id" in line
+    }
+    assert said >= {
+        ("good", 1, "running", None),
+        ("good", 1, "completed", None),
+        ("slow", 1, "retrying", "provider-failure"),
+        ("slow", 2, "completed", None),
+        ("bad", 1, "failed", "invalid-key"),
+    }
+    (done,) = (line for line in kept if line.get("message_id") == "good" and line.get("status") == "completed")
+    assert done["seconds"] > 0
+    assert done["tokens"] > 0
+    assert (done["model"], done["queue"], done["level"]) == ("gpt-5.4-mini", "high_priority", "info")
+    every = "\n".join(shown) + json.dumps(kept)
+    assert CANARY not in every
+    assert "Zebra" not in every
+    assert "quartz" not in every

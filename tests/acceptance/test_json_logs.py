@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx
 from api_server import CANARY
 from llm_server import LlmServer
 from running_stack import RunningStack
@@ -15,6 +17,11 @@ from tq.stack import stack_logs
 
 TEXT = "Zebra quartz canary sentence"
 KEYS = {"time", "level", "logger", "service", "message"}
+
+
+def ended(http: httpx.Client, message_id: str) -> bool:
+    """Whether a message has."""
+    return http.get(f"/messages/{message_id}").json()["finished_at"] is not None
 
 
 def test_every_line_is_an_object(tmp_path: Path, provider: LlmServer) -> None:
@@ -32,9 +39,7 @@ def test_every_line_is_an_object(tmp_path: Path, provider: LlmServer) -> None:
             http.post("/messages", json=body).raise_for_status()
         http.post("/messages", content=b"{" + TEXT.encode())
         for message_id in ("good", "slow", "bad"):
-            wait_until(
-                lambda name=message_id: http.get(f"/messages/{name}").json()["finished_at"], "it has ended", timeout=60
-            )
+            wait_until(partial(ended, http, message_id), f"{message_id} has ended", timeout=60)
         stack.stop()
         shown = [line for line in stack.driven.text.replace("\r", "").split("\n") if line]
         kept = [json.loads(line) for line in stack_logs(stack._settings.model_copy(update={"log_format": "json"}))]

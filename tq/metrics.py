@@ -37,18 +37,10 @@ class Process:
 
 def this_process(streams: int) -> Process:
     """The figures of this process, which has so many event streams open."""
-    import psutil  # late: only a scrape needs it
+    from tq.processes import usage  # late: psutil takes its time, and only a scrape needs it
 
-    process = psutil.Process()
-    with process.oneshot():
-        cpu = process.cpu_times()
-        return Process(
-            streams=streams,
-            started=process.create_time(),
-            cpu=cpu.user + cpu.system,
-            memory=process.memory_info().rss,
-            files=process.num_fds(),
-        )
+    started, cpu, memory, files = usage()
+    return Process(streams, started, cpu, memory, files)
 
 
 def figures(

@@ -283,3 +283,11 @@ class Guard:
     def _close(self) -> None:
         with contextlib.suppress(BrokenPipeError):
             cast("IO[bytes]", self._popen.stdin).close()
+
+
+def usage() -> tuple[float, float, int, int]:
+    """Of this process: when it began (Unix time), seconds of CPU time, bytes of memory, open files."""
+    process = psutil.Process()
+    with process.oneshot():
+        cpu = process.cpu_times()
+        return process.create_time(), cpu.user + cpu.system, process.memory_info().rss, process.num_fds()

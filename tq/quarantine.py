@@ -19,6 +19,7 @@ from asyncio.subprocess import PIPE, Process
 from contextlib import suppress
 from typing import Any, Final
 
+from tq import tracing
 from tq.attempts import Attempts, Settled
 from tq.errors import ERRORS, AttemptLost, AttemptReleased, TqError
 from tq.identity import identity, log_handler, process_name
@@ -160,6 +161,7 @@ async def _serve() -> None:
 def main() -> None:
     """Serve the worker that started this process."""
     logging.basicConfig(level=logging.INFO, handlers=[log_handler("worker")])
+    tracing.set_up("tq-worker")
     # A terminal's Ctrl-C reaches the whole group; the worker decides what it means for us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with suppress(BrokenPipeError):

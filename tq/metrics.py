@@ -125,6 +125,11 @@ def _attempts(totals: Totals) -> Iterator[Family]:
             for outcome, reason in pairs
         ],
     )
+    yield counter(
+        "tq_webhooks",
+        "Attempts to deliver a webhook, by outcome; retried ones are followed by another.",
+        [({"outcome": outcome}, count) for outcome, count in totals.hooks.items()],
+    )
     yield counter("tq_lease_expiries", "Leases that ran out: a worker died, or stood still.", [({}, totals.expiries)])
 
 

@@ -10,6 +10,7 @@ Both hashes have the same fields (``prelude.lua`` writes them, and says when)::
     throttled            calls that a provider refused with 429
     calls:<seconds>      calls to providers that took at most so long, and longer than the bound before
     calls:sum            what they took in all, in ms
+    hooks:<outcome>      attempts to deliver a webhook
     b<n>                 completed attempts (by the minute only); n is explained at ``_seconds``
 """
 
@@ -36,6 +37,8 @@ REASONED: Final = frozenset({"failed", "retried"})
 #: What is no attempt at anything: it was put off before something was sent.
 _NO_ATTEMPT: Final = "deferred"
 OTHER: Final = "other"
+#: How an attempt to deliver a webhook ends.
+HOOK_OUTCOMES: Final = ("delivered", "retried", "failed", "disabled")
 #: Upper bounds of the histogram of calls, in seconds.
 BOUNDS: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0)
 _LABELS: Final = (*(f"{bound:g}" for bound in BOUNDS), "+Inf")
@@ -78,6 +81,7 @@ class Totals:
         throttled: calls that a provider refused with 429.
         calls: calls to providers by bound, each with those below it; the last bound is infinite.
         calls_seconds: what all of them took.
+        hooks: attempts to deliver a webhook, by outcome.
     """
 
     attempts: Mapping[tuple[str, str], int] = field(default_factory=dict)
@@ -88,6 +92,7 @@ class Totals:
     throttled: int = 0
     calls: Sequence[tuple[str, int]] = ()
     calls_seconds: float = 0.0
+    hooks: Mapping[str, int] = field(default_factory=dict)
 
 
 def slug(kind: str) -> str:
@@ -116,6 +121,7 @@ def as_totals(record: Mapping[str, str]) -> Totals:
         throttled=counts.get("throttled", 0),
         calls=list(zip(_LABELS, accumulate(calls), strict=True)),
         calls_seconds=counts.get("calls:sum", 0) / 1000,
+        hooks={name: counts.get(f"hooks:{name}", 0) for name in HOOK_OUTCOMES},
     )
 
 

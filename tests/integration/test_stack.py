@@ -131,7 +131,9 @@ def test_banner_logs_and_end(home: Home) -> None:
     assert driven.wait() == 0
     driven.wait_gone(1)
     assert "\x1b" not in driven.text
-    assert re.match(f"{CLOCK} stack  │ stopping: .* drains for up to 30 s.* Ctrl-C again kills", driven.lines[len(patterns)])
+    assert re.match(
+        f"{CLOCK} stack  │ stopping: .* drains for up to 30 s.* Ctrl-C again kills", driven.lines[len(patterns)]
+    )
     order = [
         driven.index(f"{CLOCK} {line}")
         for line in (

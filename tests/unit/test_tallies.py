@@ -66,6 +66,12 @@ def test_totals_add_up() -> None:
     assert found.ended == {Status.COMPLETED: 7, Status.FAILED: 3, Status.CANCELLED: 4}
     assert (found.submitted, found.expiries, found.throttled) == (20, 4, 5)
     assert found.refused == {"queue-full": 6, "budget-exceeded": 0}
+    assert as_totals({"hooks:delivered": "2", "hooks:retried": "1"}).hooks == {
+        "delivered": 2,
+        "retried": 1,
+        "failed": 0,
+        "disabled": 0,
+    }
 
 
 def test_calls_are_counted_below_each_bound() -> None:

@@ -33,9 +33,9 @@ class SubmissionFields(TypedDict, total=False):
 
     ``to`` and ``source`` are BCP 47 tags; ``priority`` is 0 to 10, 10 the most urgent; ``context`` is sent
     and not translated; ``formality`` is ``formal`` or ``informal``; ``glossary`` maps terms to their
-    translations, or is a list of ``{"source", "target", "mandatory"}``; ``cache`` = False never takes an
-    earlier translation; ``parameters`` are sent with the request (``temperature``); ``metadata`` are further
-    keys of the caller's own.
+    translations, or is a list of ``{"source", "target", "mandatory"}``; ``callback_url`` gets a signed webhook when the
+    message has ended; ``cache`` = False never takes an earlier translation; ``parameters`` are sent with the
+    request (``temperature``); ``metadata`` are further keys of the caller's own.
     """
 
     to: str | None
@@ -51,6 +51,7 @@ class SubmissionFields(TypedDict, total=False):
     cache: bool | None
     fallback_models: Sequence[str] | None
     parameters: Mapping[str, JsonValue] | None
+    callback_url: str | None
     message_id: str | None
     api_key: str | None
 
@@ -84,6 +85,7 @@ def make_submission(content: str, **fields: Unpack[SubmissionFields]) -> Submiss
         "cache": fields.get("cache"),
         "fallback_models": None if models is None else [*models],
         "parameters": None if parameters is None else {**parameters},
+        "callback_url": fields.get("callback_url"),
         "message_id": fields.get("message_id"),
     }
     return parse_submission({name: value for name, value in body.items() if value is not None})

@@ -18,6 +18,7 @@ from tq import queue_commands, stack_commands
 from tq.errors import StoreRefused, TqError, Unauthorised, UnknownMessage, Unreachable, UsageError
 from tq.options import (
     AskKey,
+    Callback,
     Context,
     Estimate,
     FallbackModels,
@@ -117,6 +118,7 @@ def submit(  # noqa: PLR0913 - Typer takes the options from the signature
     glossary: Glossary = None,
     parameters: Parameters = None,
     no_cache: NoCache = False,
+    callback: Callback = None,
     message_id: Annotated[
         str | None, typer.Option("--id", metavar="ID", help="Your own id.", show_default=False)
     ] = None,
@@ -163,6 +165,7 @@ def submit(  # noqa: PLR0913 - Typer takes the options from the signature
             "cache": not no_cache,
             "fallback_models": fallback_models,
             "parameters": submitting.read_parameters(parameters or ()),
+            "callback_url": callback,
             "message_id": message_id,
             "api_key": ask_key() if key and not estimate else None,
         },

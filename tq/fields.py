@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, SecretSt
 
 from tq.glossary import MAX_TERM, MAX_TERMS, parse_glossary
 from tq.languages import check_language
+from tq.targets import LOCAL_PATTERN, MAX_URL, NAMED_PATTERN, check_url
 
 ID_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9._~:@+=-]{0,127}"
 _ID: Final = re.compile(ID_PATTERN, re.ASCII)
@@ -289,6 +290,12 @@ Parameters = Annotated[
 Whole = Annotated[int, BeforeValidator(_whole)]
 ApiKey = Annotated[
     SecretStr, AfterValidator(_check_key), Field(json_schema_extra={"maxLength": 512, "pattern": "^[!-~]+$"})
+]
+# Without what depends on settings: addresses, and http.
+CallbackUrl = Annotated[
+    str,
+    AfterValidator(check_url),
+    Field(json_schema_extra={"maxLength": MAX_URL, "pattern": NAMED_PATTERN, "not": {"pattern": LOCAL_PATTERN}}),
 ]
 Metadata = Annotated[
     dict[str, JsonValue],

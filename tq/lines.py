@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Final
 
 from tq.figures import AccountSpend, RateInfo, RateLimit, Spend, Stats
-from tq.messages import TERMINAL, Change, Message, Status
+from tq.messages import TERMINAL, Callback, Change, Message, Status
 from tq.terminal import clean
 from tq.timeline import TimelineEntry
 
@@ -182,6 +182,7 @@ def document(message: Message, now: datetime, timeline: Sequence[TimelineEntry] 
         "error": clean(f"{message.error.type}: {message.error.message}") if message.error else "",
         "in detail": _broken_rules(message),
         "warnings": clean("; ".join(message.warnings)),
+        "webhook": clean(_webhook(message.callback, now)),
         "timeline": _timeline(timeline),
         "content": _text(message.content),
         "translation": _text(message.translation or ""),
@@ -189,6 +190,23 @@ def document(message: Message, now: datetime, timeline: Sequence[TimelineEntry] 
     lines = [f"{clean(message.message_id)}  {message.status}"]
     lines += [f"  {name:<11} {value}" for name, value in pairs.items() if value]
     return "\n".join(lines)
+
+
+def _webhook(callback: Callback | None, now: datetime) -> str:
+    if callback is None:
+        return ""
+    last = callback.last_error or ""
+    if callback.last_status is not None and last:
+        last = f"HTTP {callback.last_status}"
+    words = [
+        str(callback.status),
+        f"after {callback.attempts} attempt{'' if callback.attempts == 1 else 's'}" if callback.attempts else "",
+        last,
+        f"next in {age((callback.next_attempt_at - now).total_seconds())}"
+        if callback.next_attempt_at and callback.attempts
+        else "",
+    ]
+    return f"{', '.join(word for word in words if word)}: {callback.url}"
 
 
 def _timeline(entries: Sequence[TimelineEntry]) -> str:

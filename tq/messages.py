@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
@@ -15,6 +15,7 @@ from tq.errors import ERRORS, AttemptError, FieldError, InvalidMessage, MessageC
 from tq.fields import (
     ID_PATTERN,
     ApiKey,
+    CallbackUrl,
     FallbackModels,
     MessageId,
     Metadata,
@@ -125,6 +126,12 @@ class Submission(BaseModel):
     parameters: Parameters = Field(
         default_factory=dict, description="Sent with the request as they are; each goes before that of TQ_PARAMETERS."
     )
+    callback_url: CallbackUrl | None = Field(
+        default=None,
+        description="Where a signed webhook (standardwebhooks.com) is sent when the message has ended: https, without "
+        "user and password, at most 2,048 characters, to no private address; `http` and private addresses only with "
+        "TQ_CALLBACK_PRIVATE.",
+    )
 
     @property
     def queue(self) -> str:
@@ -132,8 +139,12 @@ class Submission(BaseModel):
         return get_queue_for_priority(self.priority)
 
     def options(self) -> dict[str, Any]:
-        """``cache``, ``fallback_models`` and ``parameters``, those that are not as they are by default."""
-        chosen: dict[str, Any] = {"fallback_models": self.fallback_models, "parameters": self.parameters}
+        """What a message may have besides, as far as it is not as by default."""
+        chosen: dict[str, Any] = {
+            "fallback_models": self.fallback_models,
+            "parameters": self.parameters,
+            "callback_url": self.callback_url,
+        }
         return {name: value for name, value in chosen.items() if value} | ({} if self.cache else {"cache": False})
 
     def fingerprint(self, key_digest: str) -> str:
@@ -259,6 +270,26 @@ class Usage(BaseModel):
     completion_tokens: Count
 
 
+CallbackStatus = Literal["waiting", "pending", "delivered", "failed", "disabled"]
+
+
+class Callback(BaseModel):
+    """How it stands with a message's webhook."""
+
+    model_config = ConfigDict(frozen=True)
+
+    url: str = Field(description="Without the values of its query.")
+    status: CallbackStatus = Field(
+        description="`waiting`: the message has not ended. `pending`: it is sent, or sent again. `failed`: given up. "
+        "`disabled`: the receiver answered 410, and wants no more."
+    )
+    attempts: Count = 0
+    last_status: int | None = Field(default=None, description="HTTP status of the last answer.")
+    last_error: str | None = Field(default=None, description="What was wrong with the last attempt, in a word.")
+    next_attempt_at: datetime | None = None
+    delivered_at: datetime | None = None
+
+
 class Message(BaseModel):
     """The message document. Times are RFC 3339 UTC; ``translation`` is set when completed."""
 
@@ -302,6 +333,7 @@ class Message(BaseModel):
     cache: bool = True
     fallback_models: list[str] = Field(default_factory=list)
     parameters: dict[str, JsonValue] = Field(default_factory=dict)
+    callback: Callback | None = Field(default=None, description="Its webhook, if it has a callback_url.")
 
     @property
     def ended(self) -> bool:

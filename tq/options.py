@@ -126,6 +126,15 @@ NoCache = Annotated[
     bool,
     typer.Option("--no-cache", help="Take no earlier translation of the same text.", show_default=False),
 ]
+Callback = Annotated[
+    str | None,
+    typer.Option(
+        "--callback",
+        metavar="URL",
+        help="Where a signed webhook is sent when it has ended; see `tq webhook-secret`.",
+        show_default=False,
+    ),
+]
 Estimate = Annotated[
     bool,
     typer.Option("--estimate", help="Print tokens and cost, and submit nothing.", show_default=False),

@@ -57,13 +57,15 @@ from tq.messages import (
 )
 from tq.publisher import Publisher, token_of
 from tq.ratelimit import Limiter
-from tq.records import Claim, Token
+from tq.records import Claim, Token, callback_of
 from tq.sealing import Sealer, load_sealer
 from tq.settings import Settings, get_settings
 from tq.spending import Budget
 from tq.store import POISON_AFTER, open_store
 from tq.tallies import History, slug
+from tq.targets import target
 from tq.timeline import TimelineEntry, entries
+from tq.webhooks import check_callback
 
 logger = logging.getLogger(__name__)
 
@@ -151,7 +153,7 @@ class TranslationQueue:
             IdempotencyConflict: the key was used with another body.
             QueueFull: TQ_MAX_QUEUED messages wait already.
             BudgetExceeded: TQ_BUDGET_PER_DAY is spent for its key.
-            InvalidMessage: there is a budget, and the model has no price.
+            InvalidMessage: there is a budget, and the model has no price; or nothing would be sent to its callback_url.
         """
         return await self._finish(self._begin(submission, idempotency_key))
 
@@ -159,6 +161,7 @@ class TranslationQueue:
         """Send it to the store."""
         self._check_size(submission)
         self.budget.check(submission)
+        check_callback(submission.callback_url, self.settings)
         digest = _idempotency_digest(idempotency_key)
         key = submission.api_key.get_secret_value() if submission.api_key else None
         message_id = submission.message_id or str(ULID())
@@ -188,6 +191,7 @@ class TranslationQueue:
             max_queued=self.settings.max_queued,
             payer=self._payer(key),
             trace=span.carrier if span else "",
+            receiver=target(submission.callback_url).authority if submission.callback_url else "",
         )
         return _Submitted(answer, message_id, submission.priority, body, span)
 
@@ -635,6 +639,7 @@ def _new_message(message_id: str, priority: int, body: Mapping[str, Any], create
         cache=body.get("cache", True),
         fallback_models=body.get("fallback_models", []),
         parameters=body.get("parameters", {}),
+        callback=callback_of(body, {}),
     )
 
 

@@ -1,4 +1,4 @@
-"""`tq pause` and `tq resume`."""
+"""`tq pause`, `tq resume` and `tq webhook-secret`."""
 
 from __future__ import annotations
 
@@ -52,7 +52,39 @@ def _each(queues: list[str] | None, url: str | None, word: str, action: Callable
             write(f"{queue}  {word}")
 
 
+def webhook_secret(
+    *,
+    new: Annotated[
+        bool, typer.Option("--new", help="Make one for TQ_WEBHOOK_SECRET instead.", show_default=False)
+    ] = False,
+) -> None:
+    """Print the secret that signs webhooks, for receivers to verify them.
+
+    That of TQ_WEBHOOK_SECRET, or the one that was made in the data dir.
+    """
+    from tq.signing import as_text, new_secret
+
+    if new:
+        write(new_secret())
+        return
+    from tq.errors import InvalidSettings
+    from tq.sealing import load_sealer
+    from tq.settings import load_settings
+    from tq.webhooks import can_sign, signing_keys
+
+    settings = load_settings()
+    if not can_sign(settings):
+        raise InvalidSettings(
+            "there is no secret to sign webhooks with",
+            why="neither TQ_WEBHOOK_SECRET nor TQ_SECRET_KEY is set",
+            fix="give every tq process the same TQ_WEBHOOK_SECRET: `tq webhook-secret --new` makes one",
+        )
+    for key in signing_keys(settings, load_sealer(settings)):
+        write(as_text(key))
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command()(pause)
     app.command()(resume)
+    app.command()(webhook_secret)

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from tq.errors import complaints_of
 from tq.figures import TOTAL, AccountSpend, QueueDepth, Spend, Stats, WorkerInfo
-from tq.messages import QUARANTINE, QUEUES, Change, Message, Status, get_queue_for_priority, utc
+from tq.messages import QUARANTINE, QUEUES, Callback, Change, Message, Status, get_queue_for_priority, utc
+from tq.targets import shown
 
 #: Money is counted in billionths of the currency, so that the price of one token is a whole number.
 NANO: Final = 10**9
@@ -113,6 +114,25 @@ def as_message(message_id: str, record: Mapping[str, str]) -> Message:
             "cache": body.get("cache", True),
             "fallback_models": body.get("fallback_models", []),
             "parameters": body.get("parameters", {}),
+            "callback": callback_of(body, record),
+        }
+    )
+
+
+def callback_of(body: Mapping[str, Any], record: Mapping[str, str]) -> Callback | None:
+    """How it stands with the webhook of a record; None when nobody is called back."""
+    if "callback_url" not in body:
+        return None
+    due, delivered = record.get("hook_due"), record.get("hook_at")
+    return Callback.model_validate(
+        {
+            "url": shown(body["callback_url"]),
+            "status": record.get("hook_state", "waiting"),
+            "attempts": int(record.get("hook_attempts", 0)),
+            "last_status": int(record["hook_http"]) if "hook_http" in record else None,
+            "last_error": record.get("hook_error"),
+            "next_attempt_at": utc(int(due)) if due else None,
+            "delivered_at": utc(int(delivered)) if delivered else None,
         }
     )
 

@@ -37,7 +37,7 @@ class Sealer:
     One secret serves 2**32 sealings at most (the bound of NIST SP 800-38D for random nonces).
     """
 
-    __slots__ = ("_aead", "_digest_key")
+    __slots__ = ("_aead", "_digest_key", "webhook_key")
 
     def __init__(self, secret: str | bytes) -> None:
         raw = secret.encode() if isinstance(secret, str) else secret
@@ -45,6 +45,8 @@ class Sealer:
             raise ValueError("the secret is empty")
         self._aead = AESGCM(_derive(raw, b"tq: seal an api_key, version 1"))
         self._digest_key = _derive(raw, b"tq: digest of an api_key, version 1")
+        #: Signs webhooks where there is no TQ_WEBHOOK_SECRET.
+        self.webhook_key = _derive(raw, b"tq: signature of webhooks, version 1")
 
     def seal(self, message_id: str, api_key: str) -> bytes:
         """The key, readable only with this secret and this message id; never the same bytes twice."""

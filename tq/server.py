@@ -21,6 +21,7 @@ from tq import __version__, controls, following, jsonlog, page, problems, tracin
 from tq.apidocs import DocumentedApi
 from tq.attempts import Attempts
 from tq.bodies import most_bytes
+from tq.courier import Courier
 from tq.events import Streams
 from tq.garbage import collect_rarely
 from tq.gate import OPEN_PATHS, Gate
@@ -49,13 +50,14 @@ def create_app(settings: Settings, limits: Limits | None = None) -> DocumentedAp
         queue = TranslationQueue(settings)
         attempts = Attempts(queue, name)
         streams = Streams(queue)
-        reaper = asyncio.create_task(Reaper(queue, name).run())
+        helpers = [asyncio.create_task(each.run()) for each in (Reaper(queue, name), Courier(queue))]
         try:
             with streams.closed_by_signals():
                 yield {"queue": queue, "attempts": attempts, "streams": streams}
         finally:
-            reaper.cancel()
-            await asyncio.gather(reaper, return_exceptions=True)
+            for helper in helpers:
+                helper.cancel()
+            await asyncio.gather(*helpers, return_exceptions=True)
             await streams.aclose()
             await attempts.aclose()
             # What is not published in time is published by another process's reaper.

@@ -27,6 +27,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from tq.errors import InvalidSettings
 from tq.fields import FallbackModels, Parameters
 from tq.languages import check_language
+from tq.signing import parse_secrets
 
 _UNPREFIXED = frozenset({"redis_host", "redis_port", "redis_db", "redis_password", "openai_api_key", "openai_base_url"})
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
@@ -198,6 +199,13 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         description="what each key may spend per UTC day, in the currency of the prices; then submits are refused",
     )
+    callback_private: bool = Field(
+        default=False, description="webhooks may go to private addresses, this machine's own too, and by http"
+    )
+    webhook_secret: SecretStr | None = Field(
+        default=None,
+        description="signs webhooks (whsec_…); several, comma separated, all sign; made of the secret key when unset",
+    )
     secret_key: SecretStr | None = Field(default=None, description="seals api keys; made once in the data dir")
     url: str | None = Field(default=None, description="client commands talk HTTP to this API instead of the broker")
 
@@ -268,6 +276,13 @@ class Settings(BaseSettings):
         # Flower takes a comma for the end of one login: half a password would be a login of its own.
         if value is not None and not all(all(part.partition(":")) for part in value.get_secret_value().split(",")):
             raise ValueError("must have the form user:password (several are separated by commas)")
+        return value
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _signs(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not parse_secrets(value.get_secret_value()):
+            raise ValueError("names no secret")
         return value
 
     @model_validator(mode="after")

@@ -9,6 +9,8 @@ key                              type   what, and until when
 message:<id>                     hash   the record; no TTL while live, TQ_RESULT_TTL once ended
 sealed:<id>                      string its own api_key, encrypted; deleted when the message ends
 idempotency:<digest>             string fingerprint and id; TQ_RESULT_TTL once the message has ended
+hooks, hooks:<host:port>         zset   receivers of webhooks by the first due to them; of each what is due to it
+hook:<event>                     hash   the record at an end that was not told yet when it was revived
 paused                           set    queues of which nothing begins
 held:<queue>                     zset   queued ids of such a queue whose token was taken, by the time they entered it
 status:<status>                  zset   ids by seq: lists and counts
@@ -250,11 +252,13 @@ class Store:
         max_queued: int,
         payer: tuple[str, int] = (DEFAULT_ACCOUNT, 0),
         trace: str = "",
+        receiver: str = "",
     ) -> Awaitable[Sequence[Any]]:
         """Accept a message, which is on its way when this returns.
 
         See ``submit.lua`` for the outcomes, the id each comes with, and the time in ms. ``payer`` is the account,
-        and what it may spend a day in billionths (0 = anything); ``trace`` is where this is traced.
+        and what it may spend a day in billionths (0 = anything); ``trace`` is where this is traced,
+        and ``receiver`` the host and port to call back.
         """
         text = _encode(body)
         return self._send_script(
@@ -269,6 +273,7 @@ class Store:
             max_queued,
             *payer,
             trace,
+            receiver,
         )
 
     async def get(self, message_id: str) -> Message | None:

@@ -21,6 +21,7 @@ from celery.worker import state
 from tq import __version__, tracing
 from tq.celery import app
 from tq.connection import REDIS_ERRORS
+from tq.courier import WORKER_POLL, Courier
 from tq.identity import identity, log_handler, process_name
 from tq.messages import QUARANTINE, QUEUES
 from tq.pool import TaskPool
@@ -35,6 +36,8 @@ logger = logging.getLogger(__name__)
 #: Seconds that an event waits for others, and how many go at once.
 _EVENTS_EVERY: Final = 0.1
 _MOST_EVENTS: Final = 500
+#: Under way at a time, where no API delivers them.
+_MOST_WEBHOOKS: Final = 8
 
 
 class Slots(bootsteps.StartStopStep):
@@ -140,7 +143,9 @@ class Housekeeping(bootsteps.StartStopStep):
 
 
 async def _reap() -> None:
-    await Reaper(TranslationQueue(), identity.get()).run()
+    queue = TranslationQueue()
+    courier = Courier(queue, poll=WORKER_POLL, overdue=WORKER_POLL, most=_MOST_WEBHOOKS)
+    await asyncio.gather(Reaper(queue, identity.get()).run(), courier.run())
 
 
 app.steps["consumer"].update({Slots, Events, Housekeeping})

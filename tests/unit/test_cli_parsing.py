@@ -43,6 +43,7 @@ CONTRACT = {
     "cancel": ["--url"],
     "pause": ["--url"],
     "resume": ["--url"],
+    "webhook-secret": ["--new"],
     "retry": ["--failed", "--url"],
     "doctor": [],
     "config": [],

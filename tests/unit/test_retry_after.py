@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tq.providers.openai import retry_after
+from tq.retryafter import retry_after
 
 #: 21 Oct 2015 07:28:00 GMT, the date of RFC 9110's examples.
 NOW = 1445412480.0

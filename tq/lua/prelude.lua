@@ -22,13 +22,13 @@ local function line_key(m, payer) return P .. 'line:' .. m.priority .. ':' .. pa
 -- What a transition needs of a record; nil when there is none.
 local function load(id)
   local v = redis.call('HMGET', message_key(id), 'status', 'priority', 'queue', 'seq', 'epoch', 'attempts',
-    'languages', 'owner', 'crashes', 'idempotency', 'provider', 'payer', 'started', 'log')
+    'languages', 'owner', 'crashes', 'idempotency', 'provider', 'payer', 'started', 'log', 'hook')
   if not v[1] then return nil end
   return {
     status = v[1], priority = v[2], queue = v[3] or nil, seq = v[4], epoch = tonumber(v[5] or '0'),
     attempts = tonumber(v[6] or '0'), languages = v[7] or '', owner = v[8] or '', crashes = tonumber(v[9] or '0'),
     idempotency = v[10] or nil, provider = v[11] or '', payer = v[12] or nil, started = v[13] or nil,
-    log = v[14] or '',
+    log = v[14] or '', hook = v[15] or nil,
   }
 end
 
@@ -166,6 +166,48 @@ end
 
 local ENDED = { completed = true, failed = true, cancelled = true }
 
+-- Webhooks: of each receiver (host:port) what is due to it, and the receivers by the first of theirs. Where nobody
+-- delivers they go with the messages.
+local HOOKS_KEPT = 4 * 86400000
+local function hooks_key(receiver) return P .. 'hooks:' .. receiver end
+local function snapshot_key(event) return P .. 'hook:' .. event end
+
+local function tell_receiver(receiver)
+  local first = redis.call('ZRANGE', hooks_key(receiver), 0, 0, 'WITHSCORES')
+  if first[2] then
+    redis.call('ZADD', P .. 'hooks', first[2], receiver)
+    redis.call('PEXPIRE', P .. 'hooks', HOOKS_KEPT)
+    redis.call('PEXPIRE', hooks_key(receiver), HOOKS_KEPT)
+  else
+    redis.call('ZREM', P .. 'hooks', receiver)
+  end
+end
+
+-- Due in the script that ends the message, so that neither is without the other. Each ending is an event of its own.
+local function call_back(id, m, cursor)
+  local key, event = message_key(id), 'evt_' .. redis.sha1hex(id .. ' ' .. cursor):sub(1, 32)
+  redis.call('HSET', key, 'hook_state', 'pending', 'hook_event', event, 'hook_due', now)
+  redis.call('ZADD', hooks_key(m.hook), now, event .. ' ' .. id)
+  tell_receiver(m.hook)
+end
+
+-- The message lives again: what was not yet told of its end is told of it as it is now.
+local function keep_hook(id)
+  local key = message_key(id)
+  local event, state = unpack(redis.call('HMGET', key, 'hook_event', 'hook_state'))
+  if state == 'pending' then
+    redis.call('COPY', key, snapshot_key(event))
+    redis.call('PEXPIRE', snapshot_key(event), HOOKS_KEPT)
+  end
+  redis.call('HDEL', key, 'hook_state', 'hook_event', 'hook_due', 'hook_attempts', 'hook_http', 'hook_error', 'hook_at')
+end
+
+-- The key of the record that an event is about, or nil.
+local function told_of(event, id)
+  if redis.call('EXISTS', snapshot_key(event)) == 1 then return snapshot_key(event) end
+  if redis.call('HGET', message_key(id), 'hook_event') == event then return message_key(id) end
+end
+
 -- Everything that a status carries with it besides the record's own fields: the indexes, the keys
 -- of the message, their TTL. `until_` is when a lease ends or a retry is due; `ttl` in milliseconds;
 -- `outcome` and `reason` are what an attempt is counted as.
@@ -210,12 +252,16 @@ local function move(id, m, to, options)
     redis.call('DEL', P .. 'sealed:' .. id)
     -- A failed text may be tried again: what is done of it is paid for.
     if to == 'failed' then redis.call('PEXPIRE', P .. 'parts:' .. id, options.ttl) else redis.call('DEL', P .. 'parts:' .. id) end
-    redis.call('PEXPIRE', key, options.ttl)
-    redis.call('ZADD', P .. 'ended', now + options.ttl, id)
+    -- With a webhook it is kept until that is delivered or given up (hooks_settle.lua).
+    local ttl = m.hook and math.max(options.ttl, HOOKS_KEPT) or options.ttl
+    redis.call('PEXPIRE', key, ttl)
+    redis.call('ZADD', P .. 'ended', now + ttl, id)
     if m.idempotency then redis.call('PEXPIRE', P .. 'idempotency:' .. m.idempotency, options.ttl) end
     count(to)
   end
-  log_change(id, m, record_change(id, m, options and options.info), options or {})
+  local cursor = record_change(id, m, options and options.info)
+  log_change(id, m, cursor, options or {})
+  if m.hook and ENDED[to] then call_back(id, m, cursor) end
   return true
 end
 
@@ -225,6 +271,7 @@ local function lacks_key(id, sealed) return sealed == '' and redis.call('HEXISTS
 -- A new life for a message that has ended: a new budget of retries, out of quarantine.
 local function revive(id, m, sealed)
   local key = message_key(id)
+  if m.hook then keep_hook(id) end
   -- What it has cost so far was paid: that stays.
   redis.call('HDEL', key, 'retries', 'crashes', 'queue', 'warnings', 'translation', 'model', 'provider', 'cached',
     'detected', 'fallback', 'fallback_model', 'switched')

@@ -1,6 +1,7 @@
 -- Accept a message, or say which one it repeats.
 -- ARGV: id, fingerprint, idempotency digest or '', priority, body, languages, sealed key or '', max queued, account,
---       what it may spend a day, in billionths (0 = anything), where its submission is traced or ''
+--       what it may spend a day, in billionths (0 = anything), where its submission is traced or '', host:port of the
+--       one to be called back or ''
 -- -> {'new', id, now, queued} | {'same' | 'idempotency-conflict' | 'duplicate', id, now} | {'full', queued, now}
 --    | {'budget', spent, now} | an OOM error
 local id, print, idempotency, priority, body, languages, sealed = unpack(ARGV)
@@ -58,6 +59,7 @@ if sealed ~= '' then
   redis.call('SET', P .. 'sealed:' .. id, sealed)
   redis.call('HSET', message_key(id), 'own_key', 1)
 end
+if ARGV[12] ~= '' then redis.call('HSET', message_key(id), 'hook', ARGV[12]) end
 if idempotency ~= '' then
   redis.call('SET', P .. 'idempotency:' .. idempotency, print .. ' ' .. id)
   redis.call('HSET', message_key(id), 'idempotency', idempotency)

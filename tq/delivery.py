@@ -1,0 +1,177 @@
+"""One request of a webhook: looked up, checked, and sent to the very address that was checked.
+
+No redirect is followed (it could lead anywhere, with the text), and no proxy of the environment is used: it would look
+the name up itself, so that nobody knew where a request went. Of the answer nothing but its head is of interest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+import httpcore
+import httpx
+
+from tq import __version__
+from tq.retryafter import retry_after
+from tq.signing import signature
+from tq.targets import Target, is_refused, target
+
+#: Seconds for all of it, and for a connection; addresses that are tried; bytes that are read of an answer's body.
+TIMEOUT: Final = 15.0
+_CONNECT: Final = 5.0
+_MOST_ADDRESSES: Final = 3
+_MOST_READ: Final = 16 * 1024
+#: Names that are looked up at a time: a name server that hangs must not stop all else that needs a thread.
+_LOOKUPS: Final = 8
+
+#: The addresses of a name, in the order to try them.
+Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of a request.
+
+    Attributes:
+        status: the HTTP status, or None when there was no answer.
+        error: why there was none, or why it will not do, in a word; "" when it was delivered.
+        retry_after: seconds that the receiver asked to wait.
+        final: whether to send it again would be of no use.
+    """
+
+    status: int | None = None
+    error: str = ""
+    retry_after: float | None = None
+    final: bool = False
+
+
+class Sender:
+    """Sends webhooks; belongs to one asyncio loop.
+
+    Args:
+        keys: what signs; each makes a signature.
+        private: whether private addresses are allowed.
+        timeout: seconds for a request in all.
+        resolve: what finds the addresses of a name; the system's resolver when None.
+    """
+
+    def __init__(
+        self, keys: Sequence[bytes], *, private: bool, timeout: float = TIMEOUT, resolve: Resolve | None = None
+    ) -> None:
+        # Both would log a URL, or headers, when asked to log in detail.
+        for name in ("httpx", "httpcore"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        self._keys = keys
+        self._private = private
+        self._timeout = timeout
+        self._threads = ThreadPoolExecutor(_LOOKUPS, thread_name_prefix="tq-webhook-names")
+        self._resolve = resolve or self._look_up
+        # What httpx trusts: certifi's authorities, or those of SSL_CERT_FILE.
+        self._tls = httpx.create_ssl_context()
+
+    def close(self) -> None:
+        """Let go of the threads."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def send(self, url: str, event: str, body: bytes) -> Answer:
+        """Send a webhook once; never raises for what a receiver does."""
+        to = target(url)
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self._send(to, event, body)
+        except TimeoutError:
+            return Answer(error="timeout")
+
+    async def _send(self, to: Target, event: str, body: bytes) -> Answer:
+        try:
+            addresses = [to.host] if to.is_address else await self._resolve(to.host, to.port)
+        except (OSError, UnicodeError):
+            addresses = []
+        if not addresses:
+            return Answer(error="unknown-host")
+        if (to.scheme == "http" and not self._private) or any(
+            is_refused(address, private=self._private) for address in addresses
+        ):
+            return Answer(error="address-refused", final=True)
+        answer = Answer()
+        for address in addresses[:_MOST_ADDRESSES]:
+            answer = await self._post(to, address, event, body)
+            if answer.error != "connect":
+                break
+        return answer
+
+    async def _post(self, to: Target, address: str, event: str, body: bytes) -> Answer:
+        now = int(time.time())
+        headers: dict[bytes | str, bytes | str] = {
+            "Host": to.host_header,
+            "Content-Type": "application/json",
+            "Content-Length": str(len(body)),
+            "Accept": "*/*",
+            "User-Agent": f"tq/{__version__}",
+            "webhook-id": event,
+            "webhook-timestamp": str(now),
+            "webhook-signature": signature(self._keys, event, now, body),
+        }
+        # The address stands where a name would be looked up; the certificate is checked for the name.
+        url = httpcore.URL(scheme=to.scheme, host=address, port=to.port, target=to.path)
+        extensions: dict[str, Any] = {"timeout": {"connect": _CONNECT}}
+        if not to.is_address:
+            extensions["sni_hostname"] = to.host
+        try:
+            # A pool for each: a connection that is kept would be known by its address, and serve another name.
+            async with (
+                httpcore.AsyncConnectionPool(ssl_context=self._tls, max_connections=1) as pool,
+                pool.stream("POST", url, headers=headers, content=body, extensions=extensions) as response,
+            ):
+                await _read(response)
+                return _judge(response.status, _headers(response))
+        except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+            return Answer(error="tls" if _is_tls(error) else "connect")
+        except httpcore.TimeoutException:
+            return Answer(error="timeout")
+        except (httpcore.ProtocolError, httpcore.NetworkError, ssl.SSLError, OSError):
+            return Answer(error="broken")
+
+    async def _look_up(self, host: str, port: int) -> list[str]:
+        ask = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+        found = await asyncio.get_running_loop().run_in_executor(self._threads, ask)
+        return list(dict.fromkeys(str(item[4][0]) for item in found))
+
+
+async def _read(response: httpcore.Response) -> None:
+    """The beginning of a body: some receivers count an answer that was not read as one that got lost."""
+    size = 0
+    async for chunk in response.aiter_stream():
+        size += len(chunk)
+        if size >= _MOST_READ:
+            return
+
+
+def _headers(response: httpcore.Response) -> Mapping[str, str]:
+    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
+
+
+def _judge(status: int, headers: Mapping[str, str]) -> Answer:
+    if 200 <= status < 300:
+        return Answer(status)
+    if status == 410:
+        return Answer(status, "gone", final=True)
+    error = "redirect" if 300 <= status < 400 else "status"
+    return Answer(status, error, retry_after(headers, time.time()))
+
+
+def _is_tls(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, ssl.SSLError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

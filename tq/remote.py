@@ -45,7 +45,7 @@ class Remote:
         try:
             self._url = httpx.URL(given if given.endswith("/") else f"{given}/")
             usable = self._url.scheme in {"http", "https"} and bool(self._url.host)
-        except httpx.InvalidURL:
+        except (httpx.InvalidURL, UnicodeEncodeError):
             usable = False
         if not usable:
             raise InvalidSettings(

@@ -132,12 +132,12 @@ def timeline(message_id: str) -> Request[list[TimelineEntry]]:
 
 def pause(queue: str) -> Request[None]:
     """Pause a queue."""
-    return Request("POST", f"queues/{quote(queue, safe='')}/pause", "queue", lambda _: None)
+    return Request("POST", f"queues/{quote(queue, safe='', errors='replace')}/pause", "queue", lambda _: None)
 
 
 def resume(queue: str) -> Request[None]:
     """Go on with a queue."""
-    return Request("POST", f"queues/{quote(queue, safe='')}/resume", "queue", lambda _: None)
+    return Request("POST", f"queues/{quote(queue, safe='', errors='replace')}/resume", "queue", lambda _: None)
 
 
 def failures() -> Request[Failures]:

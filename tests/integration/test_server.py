@@ -27,7 +27,7 @@ SUBMISSION: dict[str, Any] = {
 DOCUMENT = [
     "message_id", "status", "queue", "priority", "content", "model_name", "metadata", "provider", "translation",
     "error", "warnings", "attempts", "created_at", "started_at", "finished_at", "next_retry_at", "usage",
-    "cost", "cached", "detected_language", "cache", "fallback_models", "parameters",
+    "cost", "cached", "detected_language", "cache", "fallback_models", "parameters", "callback",
 ]  # fmt: skip
 
 

@@ -19,13 +19,13 @@ import httpx
 
 from tq import steps, wire
 from tq.async_reader import AsyncChanges, follow
-from tq.backend import CANDIDATES, SubmissionFields, checked, only_one, prepared
+from tq.backend import SubmissionFields, checked, prepared
 from tq.crowd import Crowd
 from tq.errors import ErrorRecord, TqError, UnknownMessage, Unreachable
 from tq.eventstream import EventStream
 from tq.failures import Failures, Retried
 from tq.figures import Stats
-from tq.filters import MessageFilter
+from tq.filters import CANDIDATES, MessageFilter, only_one
 from tq.messages import Change, Message, Status, Submission, translation_of
 from tq.patience import PAUSES, ROUND, WAIT_BREAKS, Breaks, Gathering, Watching, id_of
 from tq.remote import Remote

@@ -10,22 +10,19 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, ClassVar, Final, Literal, Self, TypedDict, Unpack
+from typing import Any, ClassVar, Literal, Self, TypedDict, Unpack
 
 from pydantic import JsonValue
 
-from tq.errors import AmbiguousId, ErrorRecord, TqError, UnknownMessage, Unreachable
+from tq.errors import ErrorRecord, TqError, UnknownMessage, Unreachable
 from tq.failures import Failures, Retried
 from tq.fields import is_message_id
 from tq.figures import Stats
-from tq.filters import MessageFilter
+from tq.filters import CANDIDATES, MessageFilter, only_one
 from tq.messages import Change, Message, Status, Submission, parse_submission, translation_of
 from tq.patience import ROUND, WAIT_BREAKS, Breaks, Gathering, Watching, id_of
 from tq.tallies import History
 from tq.timeline import TimelineEntry
-
-#: Ids that are named when it is not clear which is meant.
-CANDIDATES: Final = 5
 
 
 class SubmissionFields(TypedDict, total=False):
@@ -123,25 +120,6 @@ def _tried(submission: str | Submission, fields: SubmissionFields) -> Submission
         return checked(submission, fields)
     except TqError as error:
         return error
-
-
-def only_one(found: Sequence[Message], prefix: str, unknown: UnknownMessage) -> str:
-    """The id of the only message whose id begins so, of up to ``CANDIDATES`` + 1 that do.
-
-    Raises:
-        UnknownMessage: there is none.
-        AmbiguousId: there are several.
-    """
-    if not found:
-        raise unknown from None
-    if len(found) > 1:
-        shown = ", ".join(message.message_id for message in found[:CANDIDATES])
-        raise AmbiguousId(
-            f"several ids begin with {prefix!r}",
-            why=shown + (", …" if len(found) > CANDIDATES else ""),
-            fix="give more of it",
-        )
-    return found[0].message_id
 
 
 class Changes(Iterator[list[Change]]):

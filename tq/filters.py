@@ -1,10 +1,16 @@
-"""Which messages a list shows. Data, no I/O."""
+"""Which messages a list shows, and which one the beginning of an id means. Data, no I/O."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Final
 
+from tq.errors import AmbiguousId, UnknownMessage
 from tq.messages import Message
+
+#: Ids that are named when it is not clear which is meant.
+CANDIDATES: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,3 +63,22 @@ def _mentions(message: Message, text: str) -> bool:
     return text in message.message_id.casefold() or any(
         text in str(value).casefold() for value in message.metadata.values()
     )
+
+
+def only_one(found: Sequence[Message], prefix: str, unknown: UnknownMessage) -> str:
+    """The id of the only message whose id begins so, of up to ``CANDIDATES`` + 1 that do.
+
+    Raises:
+        UnknownMessage: there is none.
+        AmbiguousId: there are several.
+    """
+    if not found:
+        raise unknown from None
+    if len(found) > 1:
+        shown = ", ".join(message.message_id for message in found[:CANDIDATES])
+        raise AmbiguousId(
+            f"several ids begin with {prefix!r}",
+            why=shown + (", …" if len(found) > CANDIDATES else ""),
+            fix="give more of it",
+        )
+    return found[0].message_id

@@ -23,6 +23,7 @@ from tq.async_client import AsyncClient
 from tq.backend import make_submission
 from tq.client import Client
 from tq.errors import (
+    AmbiguousId,
     DuplicateMessage,
     IllegalTransition,
     InvalidMessage,
@@ -30,9 +31,11 @@ from tq.errors import (
     ReportedError,
     Unauthorised,
     UnknownMessage,
+    UnknownQueue,
     Unreachable,
     WaitTimeout,
 )
+from tq.filters import MessageFilter
 from tq.local import LocalClient
 from tq.messages import Message, Status
 
@@ -85,6 +88,34 @@ def test_the_verbs(client: Any, local: LocalClient) -> None:
     assert client.cancel("mine") == client.wait("mine", timeout=5) == next(client.watch("mine"))
     assert client.health()["status"] == "ok"
     assert client.stats().counts == local.stats().counts
+
+
+def test_the_verbs_of_operators(client: Any, local: LocalClient) -> None:
+    """Ids by their beginning, timelines, queues that pause, and failures by reason, as the queue itself has them."""
+    for name in ("alpha-1", "alpha-2", "beta"):
+        client.submit("Hello", to="fr", message_id=name)
+    assert client.resolve("b") == client.resolve("beta") == "beta"
+    with pytest.raises(AmbiguousId, match="alpha"):
+        client.resolve("alpha")
+    for nothing in ("gamma", ""):
+        with pytest.raises(UnknownMessage):
+            client.resolve(nothing)
+    found, _ = client.list(matching=MessageFilter(q="ALPHA", to="fr"))
+    assert [each.message_id for each in found] == ["alpha-2", "alpha-1"]
+    client.pause("default")
+    assert client.stats().paused == ["default"]
+    client.resume("default")
+    assert client.stats().paused == []
+    with pytest.raises(UnknownQueue):
+        client.pause("nope")
+    client.set_status("beta", Status.RUNNING)
+    client.set_status("beta", Status.FAILED, error="no luck")
+    assert client.timeline("beta") == local.timeline("beta")
+    assert [entry.status for entry in client.timeline("beta")] == ["queued", "running", "failed"]
+    assert [(group.type, group.count) for group in client.failures().groups] == [("reported", 1)]
+    assert client.history().minutes[-1].failed + client.history().minutes[-2].failed == 1
+    assert client.retry_failures("reported").retried == 1
+    assert client.get("beta").status is Status.QUEUED
 
 
 def test_translate(client: Any, local: LocalClient) -> None:
@@ -212,6 +243,29 @@ def test_events(client: Any, local: LocalClient) -> None:
         assert (next(changes).message_id, next(changes).status) == ("two", Status.CANCELLED)
     with contextlib.closing(client.events(after="0", status=Status.CANCELLED)) as changes:
         assert next(changes).message_id == "one"
+
+
+def test_events_of_one(client: Any, local: LocalClient) -> None:
+    """One message's changes are told from its beginning to its end, and then no more; those of another never."""
+    local.submit("Hello", message_id="other")
+    message = local.submit("Hello", message_id="mine")
+    changes = client.events(message_id=message.message_id)
+    assert next(changes).status is Status.QUEUED
+    local.cancel("other")
+    local.set_status("mine", Status.RUNNING)
+    local.cancel("mine")
+    assert [(change.message_id, change.status) for change in changes] == [("mine", "running"), ("mine", "cancelled")]
+    assert [change.status for change in client.events(message_id="mine")] == ["queued", "running", "cancelled"]
+    with pytest.raises(UnknownMessage):
+        list(client.events(message_id="nope"))
+
+
+def test_events_by_language(client: Any, local: LocalClient) -> None:
+    """Changes of one target language only."""
+    for language in ("fr", "de", "fr"):
+        local.submit("Hello", to=language)
+    with contextlib.closing(client.events(after="0", to="de")) as changes:
+        assert next(changes).languages == "→de"
 
 
 def test_changes(client: Any, local: LocalClient) -> None:

@@ -109,13 +109,13 @@ class AsyncClient:
         self, message: str | Submission, idempotency_key: str | None = None, **fields: Unpack[SubmissionFields]
     ) -> Message:
         """See ``Client.submit``."""
-        return await self._take(steps.submit(checked(message, fields), idempotency_key, met=self._remote.met))
+        return await self._take(steps.submit(checked(message, fields), idempotency_key, met=self._remote.was_met))
 
     async def submit_many(
         self, submissions: Iterable[str | Submission | TqError], **fields: Unpack[SubmissionFields]
     ) -> builtins.list[Message | TqError]:
         """See ``Client.submit_many``."""
-        return await self._take(steps.submit_many(prepared(submissions, fields), met=self._remote.met))
+        return await self._take(steps.submit_many(prepared(submissions, fields), met=self._remote.was_met))
 
     async def translate(
         self, message: str | Submission, *, timeout: float | None = None, **fields: Unpack[SubmissionFields]
@@ -224,7 +224,7 @@ class AsyncClient:
             return await self._crowd.wait(id_of(message_id), timeout)
         self._polls += 1
         try:
-            return await self._take(steps.wait(id_of(message_id), timeout, met=self._remote.met))
+            return await self._take(steps.wait(id_of(message_id), timeout, met=self._remote.was_met))
         finally:
             self._polls -= 1
 
@@ -247,7 +247,7 @@ class AsyncClient:
         """Those that have ended, as they do, until there are no more; and those that do not exist."""
         # Opened before the first look: what changes in between is seen twice rather than never.
         changes = await self.changes(block=ROUND)
-        breaks = Breaks(WAIT_BREAKS, met=True)
+        breaks = Breaks(WAIT_BREAKS, met=lambda: True)
         try:
             while waiting:
                 try:
@@ -281,7 +281,7 @@ class AsyncClient:
     ) -> AsyncGenerator[Change, None]:
         """See ``Client.events``."""
         stream = EventStream(after, message_id, status, to)
-        breaks = Breaks(WAIT_BREAKS, met=self._remote.met)
+        breaks = Breaks(WAIT_BREAKS, met=self._remote.was_met)
         while not stream.over:
             try:
                 async with aclosing(follow(self._http, self._remote, stream)) as batches:

@@ -367,7 +367,7 @@ class Backend(ABC):
             return
         # Opened before the first look: what changes in between is seen twice rather than never.
         changes = self.changes(block=ROUND)
-        breaks = Breaks(WAIT_BREAKS, met=True)
+        breaks = Breaks(WAIT_BREAKS, met=lambda: True)
         try:
             while waiting:
                 try:

@@ -90,10 +90,10 @@ class Client(Backend):
     # -- the verbs ---------------------------------------------------------------------------------
 
     def _submit(self, submission: Submission, idempotency_key: str | None) -> Message:
-        return self._take(steps.submit(submission, idempotency_key, met=self._remote.met))
+        return self._take(steps.submit(submission, idempotency_key, met=self._remote.was_met))
 
     def _submit_many(self, submissions: Iterable[Submission | TqError]) -> builtins.list[Message | TqError]:
-        return self._take(steps.submit_many(submissions, met=self._remote.met))
+        return self._take(steps.submit_many(submissions, met=self._remote.was_met))
 
     def get(self, message_id: str) -> Message:
         """See ``Backend.get``."""
@@ -105,7 +105,7 @@ class Client(Backend):
 
     def wait(self, message_id: str | Message, timeout: float | None = None) -> Message:
         """See ``Backend.wait``; one request for each 25 seconds, and a restart of the API is waited for, too."""
-        return self._take(steps.wait(id_of(message_id), timeout, met=self._remote.met))
+        return self._take(steps.wait(id_of(message_id), timeout, met=self._remote.was_met))
 
     def list(
         self,
@@ -194,7 +194,7 @@ class Client(Backend):
             UnknownMessage: there is no such message.
         """
         stream = EventStream(after, message_id, status, to)
-        breaks = Breaks(WAIT_BREAKS, met=self._remote.met)
+        breaks = Breaks(WAIT_BREAKS, met=self._remote.was_met)
         while not stream.over:
             try:
                 for changes in follow(self._http, self._remote, stream):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from tq.errors import ConnectionLost, TqError, Unreachable, WaitTimeout
@@ -173,18 +173,19 @@ class Breaks:
 
     Args:
         most: seconds.
-        met: whether the API has answered this client before.
+        met: whether the API has answered this client by now; asked at each break, as many may begin at once.
     """
 
-    def __init__(self, most: float, *, met: bool) -> None:
+    def __init__(self, most: float, *, met: Callable[[], bool]) -> None:
         self._most = most
         self._met = met
+        self._answered = False
         self._since: float | None = None
         self._pause = _BREAKS[0]
 
     def over(self) -> None:
         """The API has answered."""
-        self._met, self._since, self._pause = True, None, _BREAKS[0]
+        self._answered, self._since, self._pause = True, None, _BREAKS[0]
 
     def pause(self, error: Unreachable) -> float:
         """Seconds until the next try.
@@ -192,7 +193,7 @@ class Breaks:
         Raises:
             Unreachable: the error, which is not put up with any longer.
         """
-        if not self._met and (not isinstance(error, ConnectionLost) or error.refused):
+        if not (self._answered or self._met()) and (not isinstance(error, ConnectionLost) or error.refused):
             raise error
         now = time.monotonic()
         self._since = self._since or now

@@ -33,7 +33,6 @@ class Remote:
 
     Attributes:
         name: the URL, without a password.
-        met: whether it has ever answered us.
 
     Raises:
         InvalidSettings: the URL is not one, or the token cannot be sent.
@@ -62,7 +61,11 @@ class Remote:
                 fix="correct TQ_API_TOKEN",
             ) from None
         self._timeout = timeout
-        self.met = False
+        self._met = False
+
+    def was_met(self) -> bool:
+        """Whether it has ever answered us."""
+        return self._met
 
     def options(self) -> dict[str, Any]:
         """For ``httpx.Client`` and ``httpx.AsyncClient``."""
@@ -99,11 +102,13 @@ class Remote:
 
         Raises:
             Unreachable: the API did not answer in time.
-            ConnectionLost: the connection was refused, or broke.
+            ConnectionLost: the connection was refused, did not come about in time, or broke.
         """
         kind: Callable[..., Unreachable]
         try:
             yield
+        except httpx.ConnectTimeout:
+            kind, why = partial(ConnectionLost, refused=True), "it does not answer in time"
         except httpx.TimeoutException:
             kind, why = Unreachable, "it does not answer in time"
         except httpx.ConnectError as error:
@@ -130,7 +135,7 @@ class Remote:
             Unauthorised: it wants another token.
             ApiError: this is no answer of tq's.
         """
-        self.met = True
+        self._met = True
         if not answer.is_success:
             raise self.error(answer)
         try:
@@ -166,7 +171,7 @@ class Remote:
         Raises:
             TqError: it does not.
         """
-        self.met = True
+        self._met = True
         if not answer.is_success:
             raise self.error(answer)
         stream.over = answer.status_code == 204

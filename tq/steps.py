@@ -7,7 +7,7 @@ generator returns: ``tq.Client`` by blocking, ``tq.AsyncClient`` by awaiting.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -55,13 +55,13 @@ def _ask(request: Request[T], breaks: Breaks) -> Steps[T]:
 # -- submit ----------------------------------------------------------------------------------------
 
 
-def submit(submission: Submission, idempotency_key: str | None, *, met: bool) -> Steps[Message]:
+def submit(submission: Submission, idempotency_key: str | None, *, met: Callable[[], bool]) -> Steps[Message]:
     """Submit one message; what makes it safe to repeat is its id, or the key."""
     named = submission if idempotency_key is not None else _named(submission)
     return (yield from _ask(wire.submit(named, idempotency_key), Breaks(_SUBMIT_BREAKS, met=met)))
 
 
-def submit_many(items: Iterable[Submission | TqError], *, met: bool) -> Steps[list[Message | TqError]]:
+def submit_many(items: Iterable[Submission | TqError], *, met: Callable[[], bool]) -> Steps[list[Message | TqError]]:
     """Submit any number, in batches; one result each, in order.
 
     Raises:
@@ -121,7 +121,7 @@ def get_many(ids: Sequence[str]) -> Steps[list[Message | TqError]]:
     return results
 
 
-def wait(message_id: str, timeout: float | None, *, met: bool) -> Steps[Message]:
+def wait(message_id: str, timeout: float | None, *, met: Callable[[], bool]) -> Steps[Message]:
     """The message once it has ended, by long polls; by short ones where the API does not know them."""
     watching = Watching(timeout, PAUSES)
     breaks = Breaks(WAIT_BREAKS, met=met)

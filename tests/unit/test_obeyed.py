@@ -98,4 +98,4 @@ def test_hostile_text(rule: Rule, piece: str) -> None:
     began = time.process_time()
     list(rule(Pair(text, f"{text}x", "de", "en")))
     list(rule(Pair("Ein Text", text, "de", "en")))
-    assert time.process_time() - began < 1
+    assert time.process_time() - began < 5

@@ -115,9 +115,10 @@ class Attempts:
         self._queue = queue
         self._settings = queue.settings
         self._name = name
-        self._translator = Translator(self._settings, queue.store, self._more_comes)
+        self._translator = Translator(self._settings, queue.store, self._more_comes, self._arrived)
         self._prices = queue.budget.prices
         self._slots = 0
+        self._coming: set[str] = set()
         self._depth = (0.0, False)
         self._paused: dict[str, float] = {}
         self._policy = RetryPolicy(
@@ -152,8 +153,13 @@ class Attempts:
 
     async def perform(self, message_id: str) -> Settled:
         """Claim a message, translate it, record the outcome. Never raises for what the provider does."""
-        claim = await self._claim(message_id)
-        return Settled(None) if claim is None else await self._run(claim)
+        # From before its claim: from then on it is not queued any more.
+        self._coming.add(message_id)
+        try:
+            claim = await self._claim(message_id)
+            return Settled(None) if claim is None else await self._run(claim)
+        finally:
+            self._arrived(message_id)
 
     async def process(self, message_id: str | None = None) -> Message | None:
         """Translate one message here and now: the one named, or the next (None: nothing waits).
@@ -288,13 +294,19 @@ class Attempts:
         return self._settings.models_of(claim.first_model, claim.message.fallback_models)
 
     async def _more_comes(self) -> bool:
-        """Whether more messages may get here soon: some are queued, and a slot is, or will be, free for them."""
-        if len(self._running) >= self._slots and not self._translator.calling:
+        """Whether more messages may get here soon: some are on their way, or queued, and a slot gets free for them."""
+        if self._coming:
+            return True
+        if self._translator.waiting >= len(self._running) >= self._slots:
             return False
         now = time.monotonic()
         if now - self._depth[0] > _FRESH:
             self._depth = (now, await self._queue.store.queued() > 0)
-        return self._depth[1]
+        # What was queued when this began may be on its way by now.
+        return self._depth[1] or bool(self._coming)
+
+    def _arrived(self, message_id: str) -> None:
+        self._coming.discard(message_id)
 
     async def _settle(self, attempt: _Attempt, outcome: Translation | TqError) -> Settled:
         claim, seconds = attempt.claim, attempt.settle()

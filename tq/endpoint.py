@@ -32,8 +32,6 @@ class Endpoint:
         self._purse = purse
         self._learnt = learnt
         self._deadline = deadline
-        #: Calls under way.
-        self.calling = 0
 
     @classmethod
     def make(cls, name: ProviderName, settings: Settings, store: Store | None) -> Endpoint:
@@ -80,7 +78,6 @@ class Endpoint:
                 account, tokens(prompt.system) + 2 * tokens(prompt.user), urgent=job.urgent
             )
         able = await self._learnt.of(prompt.model)
-        self.calling += 1
         began = time.monotonic()
         try:
             with self._traced(job) as span:
@@ -99,7 +96,6 @@ class Endpoint:
             await self._tell(permit, error.limits, error)
             raise
         finally:
-            self.calling -= 1
             await self._learnt.keep(prompt.model)
         bill.calls.append(time.monotonic() - began)
         bill.add(job.model, completion.prompt_tokens, completion.completion_tokens)

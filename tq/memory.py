@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from secrets import token_hex
@@ -51,6 +52,8 @@ class Memory:
         self._asked: dict[str, asyncio.Future[Remembered | None]] = {}
         self._held: dict[str, str] = {}
         self._keeper: asyncio.Task[None] | None = None
+        #: How many wait for what somebody else is finding out.
+        self.waiting = 0
 
     async def aclose(self) -> None:
         """Let go of what this process was finding out."""
@@ -60,7 +63,11 @@ class Memory:
         await asyncio.gather(*(self._let_go(digest) for digest in list(self._held)), return_exceptions=True)
 
     async def once(
-        self, digest: str, usable: Callable[[Remembered], bool], find: Callable[[], Awaitable[Remembered]]
+        self,
+        digest: str,
+        usable: Callable[[Remembered], bool],
+        find: Callable[[], Awaitable[Remembered]],
+        waits: Callable[[], None],
     ) -> tuple[Remembered, bool]:
         """What is remembered under the digest, else what ``find`` finds, and whether it was remembered.
 
@@ -71,16 +78,18 @@ class Memory:
             digest: of everything that was asked for.
             usable: whether a remembered translation still passes the checks.
             find: translates; what it raises is raised here, and kept nowhere.
+            waits: called when somebody else is finding it out already.
         """
         while (asked := self._asked.get(digest)) is not None:
-            found = await asyncio.shield(asked)
+            with self._counted(waits):
+                found = await asyncio.shield(asked)
             if found is not None and usable(found):
                 return found, True
         future: asyncio.Future[Remembered | None] = asyncio.get_running_loop().create_future()
         self._asked[digest] = future
         found = None
         try:
-            found = await self._take(digest)
+            found = await self._take(digest, waits)
             if found is not None and usable(found):
                 return found, True
             found = None
@@ -93,7 +102,16 @@ class Memory:
                 await asyncio.shield(self._let_go(digest))
         return found, False
 
-    async def _take(self, digest: str) -> Remembered | None:
+    @contextmanager
+    def _counted(self, waits: Callable[[], None]) -> Iterator[None]:
+        waits()
+        self.waiting += 1
+        try:
+            yield
+        finally:
+            self.waiting -= 1
+
+    async def _take(self, digest: str, waits: Callable[[], None]) -> Remembered | None:
         """What is remembered; None: nothing, and it is ours to find out."""
         owner = f"{self._owner}#{next(self._numbers)}"
         pause = _LOOK
@@ -110,7 +128,8 @@ class Memory:
                 return None
             if answer[0] == "found":
                 return _decoded(answer[1])
-            await asyncio.sleep(pause)
+            with self._counted(waits):
+                await asyncio.sleep(pause)
             pause = min(pause * 1.5, _LONGEST_LOOK)
 
     async def _keep(self, digest: str, found: Remembered) -> None:

@@ -85,6 +85,11 @@ class Sharing:
         """
         return await self._batcher.ask(_group(text.job), text, tokens(text.text))
 
+    @property
+    def waiting(self) -> int:
+        """Texts that wait for company."""
+        return self._batcher.waiting
+
     async def aclose(self) -> None:
         """Give up what is under way."""
         await self._batcher.aclose()

@@ -110,16 +110,22 @@ class Translator:
         settings: of this process.
         store: for the translation memory, and for limits that all workers share; None = without.
         more: whether more messages may come soon, so that waiting for company pays.
+        arrived: told the id of a message when it asks for company, or is seen to need none.
     """
 
     def __init__(
-        self, settings: Settings, store: Store | None = None, more: Callable[[], Awaitable[bool]] | None = None
+        self,
+        settings: Settings,
+        store: Store | None = None,
+        more: Callable[[], Awaitable[bool]] | None = None,
+        arrived: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._settings = settings
         self._endpoints: dict[ProviderName, Endpoint] = {}
         self._store = store
         self._memory = Memory(store, settings) if store is not None and settings.memory_ttl else None
         self._more = more
+        self._arrived = arrived
         self._sharing: Sharing | None = None
 
     def provider_for(self, api_key: str | None) -> ProviderName:
@@ -173,9 +179,10 @@ class Translator:
         )
 
     @property
-    def calling(self) -> int:
-        """Calls to providers under way."""
-        return sum(endpoint.calling for endpoint in self._endpoints.values())
+    def waiting(self) -> int:
+        """Messages that wait for company, or for an answer that somebody else has asked for."""
+        company = self._sharing.waiting if self._sharing is not None else 0
+        return company + (self._memory.waiting if self._memory is not None else 0)
 
     async def aclose(self) -> None:
         """Close what is open; a later job opens it again."""
@@ -204,7 +211,7 @@ class Translator:
             pair = _pair(piece, found.text)
             return not any(violation.severity == "error" for violation in violations(pair, ALL_RULES))
 
-        return await self._memory.once(piece.digest, usable, find)
+        return await self._memory.once(piece.digest, usable, find, lambda: self._arrived(piece.job.message_id))
 
     async def _parts(self, piece: _Piece, kept: _Kept) -> Remembered:
         """A piece in one call, or, if its answer is cut off, in halves.
@@ -271,6 +278,8 @@ class Translator:
         marks = legend(protected)
         sharing = self._shared()
         answer: Remembered | None = None
+        # In the same turn of the loop as it asks: who looks in between would take it for gone.
+        self._arrived(job.message_id)
         if not piece.part and sharing.welcomes(job, protected.text):
             answer = await sharing.ask(Text(job, protected.text, marks, piece.terms, piece.bill))
         if answer is None:

@@ -217,7 +217,7 @@ def test_patience_ends(client: Any) -> None:
         began = time.monotonic()
         with pytest.raises(WaitTimeout):
             wait()
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 15
 
 
 def test_unknown_ones(client: Any) -> None:
@@ -375,7 +375,7 @@ def test_nobody_answers(kind: Any) -> None:
             began = time.monotonic()
             with pytest.raises(Unreachable):
                 way()
-            assert time.monotonic() - began < 3
+            assert time.monotonic() - began < 15
 
 
 async def test_a_crowd_waits(api: Api, worker: Process) -> None:

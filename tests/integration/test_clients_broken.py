@@ -141,7 +141,7 @@ def test_silence(kind: Any) -> None:
             began = time.monotonic()
             with pytest.raises(Unreachable, match="cannot be reached"):
                 way()
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < 15
 
 
 class Foreign(BaseHTTPRequestHandler):

@@ -104,7 +104,7 @@ def test_terminate_cancels(pool: TaskPool) -> None:
     get_portal().call(asyncio.sleep(0.05))
     pool.on_apply(endless, callback=lambda _: None)
     pool.terminate()
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 15
     assert len(cancelled) >= 20
 
 

@@ -189,11 +189,11 @@ def test_any_headers(headers: dict[str, Any]) -> None:
 
 
 def test_long_headers_cost_nothing() -> None:
-    """A megabyte in each header is read in no time."""
+    """A megabyte in each header is read in no time (quadratic would be minutes)."""
     headers = dict.fromkeys(NAMES, "1m" * 500_000)
     began = time.perf_counter()
     assert quotas(headers, NOW) == {}
-    assert time.perf_counter() - began < 0.1
+    assert time.perf_counter() - began < 2
 
 
 @pytest.mark.parametrize("used", [1, 10, 300, 599])

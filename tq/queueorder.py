@@ -89,7 +89,8 @@ class QueueOrder:
         if not queues:
             return
         # Those in quarantine run one at a time; the others hold as many slots as they are tokens.
-        most = min(self._slots - self._count.total(), *(self._room(name) for name in queues if name != QUARANTINE))
+        rooms = [self._room(name) for name in queues if name != QUARANTINE]
+        most = min([self._slots - self._count.total(), *rooms])
         keys = [channel._q_for_pri(name, step) for step in channel.priority_steps for name in queues]  # noqa: SLF001 - how kombu names its lists
         connection = channel._in_poll = channel.client.connection  # noqa: SLF001 - as kombu's own does
         channel._brpop_sent_at = monotonic()  # noqa: SLF001 - as kombu's own does

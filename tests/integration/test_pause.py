@@ -39,6 +39,24 @@ def test_nothing_of_a_paused_queue_begins(local: LocalClient, worker: Process) -
     assert {local.get(message_id).attempts for message_id in slow} == {1}
 
 
+def test_both_queues_are_paused(valkey: Valkey, local: LocalClient, worker: Process) -> None:
+    """With everything paused and messages in both queues, the worker stays, and goes on when they are resumed."""
+    for queue in ("default", "high_priority"):
+        local.pause(queue)
+    ids = [local.submit(f"text {number}", to="fr", priority=number % 11).message_id for number in range(44)]
+
+    def held() -> int:
+        with valkey.client() as redis:
+            return sum(redis.zcard(f"tq:held:{queue}") for queue in ("default", "high_priority"))
+
+    # Each queue is left alone for a second after a refusal: both at once is what happens then.
+    wait_until(lambda: held() == len(ids), lambda: f"all were refused once: {held()}", timeout=120)
+    for queue in ("default", "high_priority"):
+        local.resume(queue)
+    wait_until(lambda: ended(local, ids), "all have ended")
+    assert worker.popen.poll() is None
+
+
 def test_order_is_kept(valkey: Valkey, local: LocalClient, environment: dict[str, str], tmp_path: Path) -> None:
     """What was taken while its queue was paused begins in the order of submission."""
     assert valkey.socket.exists()

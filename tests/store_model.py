@@ -146,6 +146,8 @@ class Model:
                 pipe.hgetall(key)
             elif kind in {"sealed", "idempotency"}:
                 pipe.get(key)
+            elif key == "tq:failures":
+                pipe.smembers(key)
             else:
                 pipe.zrange(key, 0, -1, withscores=True)
             pipe.pttl(key)
@@ -153,7 +155,17 @@ class Model:
         values, ttls = dict(zip(keys, answers[::2], strict=True)), dict(zip(keys, answers[1::2], strict=True))
         self._check_records(values, ttls)
         self._check_idempotency(values, ttls)
+        kinds = values.pop("tq:failures", set())
+        self._check_failures(kinds, {key: dict(values.pop(key)) for key in [*values] if key.startswith("tq:failed:")})
         self._check_indexes({key: dict(value) for key, value in values.items() if isinstance(value, list)})
+
+    def _check_failures(self, kinds: set[str], found: dict[str, dict[str, float]]) -> None:
+        """Each failed message stands under one type of error, by its seq; every type that there is, is known."""
+        assert found.keys() == {f"tq:failed:{kind}" for kind in kinds}
+        failed = {name: float(entry.seq) for name, entry in self.entries.items() if entry.status is Status.FAILED}
+        failed |= {name: float(seq) for name, (status, seq) in self.ghosts.items() if status is Status.FAILED}
+        assert sum(map(len, found.values())) == len(failed)
+        assert {name: seq for members in found.values() for name, seq in members.items()} == failed
 
     def _check_records(self, values: dict[str, Any], ttls: dict[str, int]) -> None:
         """What has ended has a TTL and no api key; nothing else has a TTL."""

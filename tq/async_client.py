@@ -195,7 +195,7 @@ class AsyncClient:
 
     async def retry_failures(self, kind: str | None = None) -> Retried:
         """See ``Client.retry_failures``."""
-        return await self._send(wire.retry_failures(kind))
+        return await self._take(steps.retry_failures(kind))
 
     async def pause(self, queue: str) -> None:
         """See ``Client.pause``."""

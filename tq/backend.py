@@ -267,7 +267,7 @@ class Backend(ABC):
 
     @abstractmethod
     def retry_failures(self, kind: str | None = None) -> Retried:
-        """Queue failed messages again, up to 1,000: all, or those with one type of error."""
+        """Queue failed messages again: all, or those with one type of error."""
 
     @abstractmethod
     def next(self) -> Message | None:

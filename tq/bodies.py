@@ -214,6 +214,9 @@ class FailureSelection(_Body):
     """Which failed messages to retry; all when absent."""
 
     type: Annotated[str, Field(max_length=64)] | None = None
+    cursor: str | None = Field(
+        None, pattern="^[0-9]{1,18}$", description="`next_cursor` of the thousand before: go on after it."
+    )
 
 
 class ReportedFailure(_Body):

@@ -154,7 +154,7 @@ class Client(Backend):
 
     def retry_failures(self, kind: str | None = None) -> Retried:
         """See ``Backend.retry_failures``."""
-        return self._send(wire.retry_failures(kind))
+        return self._take(steps.retry_failures(kind))
 
     def stats(self) -> Stats:
         """See ``Backend.stats``."""

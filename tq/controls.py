@@ -49,7 +49,7 @@ async def list_failures(request: Request) -> Response:
     tags=["queue"],
 )
 async def retry_failures(request: Request) -> Response:
-    """Queue failed messages again, up to 1,000: all, or those with one type of error."""
+    """Queue failed messages again, up to 1,000, newest first: all, or those with one type of error."""
     queue = queue_of(request)
     wanted = parse(FailureSelection, await read_json(request, most_bytes(queue.settings), optional=True))
-    return answer(await queue.retry_failures(wanted.type))
+    return answer(await queue.retry_failures(wanted.type, wanted.cursor))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tq.errors import ErrorRecord
-from tq.messages import Count, utc
+from tq.messages import Count
 
 
 class FailureGroup(BaseModel):
@@ -27,7 +25,6 @@ class Failures(BaseModel):
     """What ``GET /queue/failures`` answers: those with most messages first."""
 
     groups: list[FailureGroup]
-    complete: bool = Field(description="Whether all failed messages were looked at, or the newest only.")
 
 
 class Retried(BaseModel):
@@ -35,17 +32,12 @@ class Retried(BaseModel):
 
     retried: Count
     refused: Count = Field(description="Those that could not be: they need their own key again, or a budget is spent.")
-    more: bool = Field(description="Whether there are more: ask again.")
+    next_cursor: str | None = Field(
+        default=None, description="There are more: pass it as `cursor` for the next thousand; null: that was all."
+    )
 
-
-def grouped(failures: Iterable[tuple[str, ErrorRecord, int]]) -> list[FailureGroup]:
-    """Ids, errors and times in ms of failed messages, newest first, by the errors' types."""
-    groups: dict[str, FailureGroup] = {}
-    for message_id, error, moment in failures:
-        if known := groups.get(error["type"]):
-            groups[error["type"]] = known.model_copy(update={"count": known.count + 1})
-        else:
-            groups[error["type"]] = FailureGroup(
-                type=error["type"], count=1, message=error["message"], newest=utc(moment), example=message_id
-            )
-    return sorted(groups.values(), key=lambda group: -group.count)
+    def and_then(self, later: Retried) -> Retried:
+        """Both together, and where to go on after the later ones."""
+        return Retried(
+            retried=self.retried + later.retried, refused=self.refused + later.refused, next_cursor=later.next_cursor
+        )

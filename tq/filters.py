@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Final
 
@@ -11,6 +11,10 @@ from tq.messages import Message
 
 #: Ids that are named when it is not clear which is meant.
 CANDIDATES: Final = 5
+#: They have filters of their own, or say what the text says.
+_NOT_SEARCHED: Final = frozenset(
+    {"source_language", "target_language", "formality", "context", "instructions", "glossary"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +27,7 @@ class MessageFilter:
         priority: exactly this one.
         model: the model that is, or was, asked.
         error: type of the error, of those that failed or are retried.
-        q: text in the id or in a value of the metadata, whatever its case.
+        q: text in the id or in a value of the caller's own metadata, whatever its case.
         prefix: how the id begins.
     """
 
@@ -39,30 +43,20 @@ class MessageFilter:
         """As parameters of ``GET /messages``."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
-    def __call__(self, message: Message) -> bool:
-        """Whether it is to be listed."""
-        return (
-            (self.prefix is None or message.message_id.startswith(self.prefix))
-            and self.priority in (None, message.priority)
-            and self.model in (None, message.model_name)
-            and self.error in (None, message.error.type if message.error else None)
-            and _is_within(message.metadata.get("target_language"), self.to)
-            and _is_within(message.metadata.get("source_language") or message.detected_language, self.source)
-            and (self.q is None or _mentions(message, self.q.casefold()))
-        )
+    def wanted(self) -> dict[str, str | int]:
+        """As ``find.lua`` takes it: compared without regard to case where people do."""
+        found = self.parameters()
+        for name in ("to", "source"):
+            if name in found:
+                found[name] = str(found[name]).lower()
+        if self.q is not None:
+            found["q"] = self.q.casefold()
+        return found
 
 
-def _is_within(tag: object, wanted: str | None) -> bool:
-    if wanted is None:
-        return True
-    given, wanted = str(tag or "").lower(), wanted.lower()
-    return given == wanted or given.startswith(f"{wanted}-")
-
-
-def _mentions(message: Message, text: str) -> bool:
-    return text in message.message_id.casefold() or any(
-        text in str(value).casefold() for value in message.metadata.values()
-    )
+def searched(metadata: Mapping[str, object]) -> str:
+    """What of a message's metadata is searched for text: the caller's own values, not what is part of the texts."""
+    return "\n".join(str(value).casefold() for name, value in metadata.items() if name not in _NOT_SEARCHED)
 
 
 def only_one(found: Sequence[Message], prefix: str, unknown: UnknownMessage) -> str:

@@ -107,8 +107,11 @@ class LocalClient(Backend):
         return self.call(self._queue.failures())
 
     def retry_failures(self, kind: str | None = None) -> Retried:
-        """See ``TranslationQueue.retry_failures``; returns when workers have been woken too."""
-        return self._call_and_wake(self._queue.retry_failures(kind))
+        """See ``TranslationQueue.retry_failures``, all of them; returns when workers have been woken too."""
+        done = self._call_and_wake(self._queue.retry_failures(kind))
+        while done.next_cursor is not None:
+            done = done.and_then(self._call_and_wake(self._queue.retry_failures(kind, done.next_cursor)))
+        return done
 
     def next(self) -> Message | None:
         """See ``TranslationQueue.next``."""

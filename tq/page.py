@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 router = APIRouter(include_in_schema=False)
 
 _PAGE: Final = 25
-#: Failed messages that are looked at, again and again while the page is open.
-_FAILURES: Final = 1000
 #: Bytes of a login form, and seconds that a wrong token costs, one after the other.
 _MOST: Final = 4096
 _PENALTY: Final = 1.0
@@ -124,7 +122,7 @@ async def overview(request: Request) -> Response:
 @router.get("/page/failures")
 async def failures(request: Request) -> Response:
     """Failed messages by reason."""
-    return _html("failures.html", failures=await queue_of(request).failures(_FAILURES))
+    return _html("failures.html", failures=await queue_of(request).failures())
 
 
 _Word = Annotated[str, Query(max_length=128)]

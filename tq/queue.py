@@ -40,7 +40,7 @@ from tq.errors import (
     Unreachable,
     queue_paused,
 )
-from tq.failures import Failures, Retried, grouped
+from tq.failures import Failures, Retried
 from tq.fields import check_some_text, check_text, is_message_id
 from tq.figures import DEFAULT_ACCOUNT, RateInfo, Stats
 from tq.filters import MessageFilter
@@ -70,9 +70,7 @@ from tq.webhooks import check_callback
 logger = logging.getLogger(__name__)
 
 _MAX_LIST: Final = 200
-#: Pages that are looked at for one with a filter; failed messages that are looked at, and that are retried at once.
-_MOST_PAGES: Final = 20
-_MOST_FAILURES: Final = 10_000
+#: Failed messages that are retried at once.
 _MOST_RETRIED: Final = 1000
 #: Messages that one round of the reaper's script moves at most: it blocks Redis meanwhile.
 _MOST_DUE: Final = 500
@@ -313,10 +311,9 @@ class TranslationQueue:
             raise unknown(message_id)
         return entries(*found)
 
-    async def failures(self, most: int = _MOST_FAILURES) -> Failures:
-        """Failed messages by reason; of more than ``most`` the newest only."""
-        found = await self.store.failures(most + 1)
-        return Failures(groups=grouped(found[:most]), complete=len(found) <= most)
+    async def failures(self) -> Failures:
+        """Failed messages by reason, the most frequent first."""
+        return Failures(groups=await self.store.failures())
 
     async def list(
         self,
@@ -325,56 +322,36 @@ class TranslationQueue:
         limit: int = 50,
         cursor: str | None = None,
         matching: MessageFilter | None = None,
+        texts: bool = True,
     ) -> tuple[builtins.list[Message], str | None]:
         """Messages, newest first, and the cursor of the page after (None: this was the last).
 
         With a filter a page may have fewer than ``limit`` although there is one after it: no more than some thousand
-        are looked at for each.
+        are looked at for each. Without ``texts`` these are not read, and the messages have none.
 
         Raises:
             InvalidMessage: the cursor is not one of ours, or the limit is not 1 to 200.
         """
         if not 1 <= limit <= _MAX_LIST:
             raise InvalidMessage(f"limit must be from 1 to {_MAX_LIST}")
-        if cursor is not None and not (cursor.isascii() and cursor.isdigit() and len(cursor) <= _MAX_CURSOR):
-            raise InvalidMessage("the cursor is not valid", fix="pass next_cursor of the page before, unchanged")
-        below = int(cursor) if cursor else None
+        below = _below(cursor)
         statuses = [status] if status else [*Status]
-        if matching is None or matching == MessageFilter():
-            found = await self.store.list(statuses, below=below, limit=limit + 1)
-            more = str(found[limit - 1][1]) if len(found) > limit else None
-            return [message for message, _ in found[:limit]], more
-        if matching.prefix:
-            return await self._beginning(statuses, below, limit, matching)
-        messages: builtins.list[Message] = []
-        for _ in range(_MOST_PAGES):
-            found = await self.store.list(statuses, below=below, limit=_MAX_LIST)
-            for message, seq in found:
-                below = seq
-                if matching(message):
-                    messages.append(message)
-                    if len(messages) == limit:
-                        return messages, str(seq)
-            if len(found) < _MAX_LIST:
-                return messages, None
-        return messages, str(below)
-
-    async def _beginning(
-        self, statuses: Sequence[Status], below: int | None, limit: int, matching: MessageFilter
-    ) -> tuple[builtins.list[Message], str | None]:
-        known = await self.store.beginning(matching.prefix or "", statuses, most=_MAX_LIST)
-        known = [(message_id, seq) for message_id, seq in known if below is None or seq < below]
-        found = await asyncio.gather(*(self.store.get(message_id) for message_id, _ in known[:_MAX_LIST]))
-        # One that was on the move may be found in two statuses, and one that ended is there no more.
-        chosen = [
-            (message, seq)
-            for message, (_, seq) in zip(found, known, strict=False)
-            if message is not None and message.status in statuses and matching(message)
-        ]
-        messages = [message for message, _ in chosen[:limit]]
-        if len(chosen) > limit:
-            return messages, str(chosen[limit - 1][1])
-        return messages, str(known[_MAX_LIST - 1][1]) if len(known) > _MAX_LIST else None
+        matching = matching or MessageFilter()
+        if matching == MessageFilter(prefix=matching.prefix):
+            # One more than wanted says whether there are more.
+            if matching.prefix:
+                known = await self.store.beginning(matching.prefix, statuses, most=_MAX_LIST)
+                found = [(message_id, seq) for message_id, seq in known if below is None or seq < below][: limit + 1]
+            else:
+                found = await self.store.list(statuses, below=below, limit=limit + 1)
+            more = found[limit - 1][1] if len(found) > limit else None
+        else:
+            found, more = await self.store.find(matching, statuses, below=below, limit=limit)
+        read = self.store.get if texts else self.store.outline
+        messages = await asyncio.gather(*(read(message_id) for message_id, _ in found[:limit]))
+        # One may have expired meanwhile, or have moved on to another status.
+        there = [message for message in messages if message is not None and message.status in statuses]
+        return there, None if more is None else str(more)
 
     async def next(self) -> Message | None:
         """The message that a worker would take next, untouched; None when nothing waits."""
@@ -445,25 +422,30 @@ class TranslationQueue:
             raise illegal(message_id, Status(answer), Status.QUEUED)
         return await self._wake(message_id)
 
-    async def retry_failures(self, kind: str | None = None) -> Retried:
-        """Queue failed messages again, the newest thousand, or those of them with this type of error.
+    async def retry_failures(self, kind: str | None = None, cursor: str | None = None) -> Retried:
+        """Queue failed messages again, up to a thousand, newest first: all, or those with this type of error.
+
+        Args:
+            kind: of error.
+            cursor: ``next_cursor`` of the thousand before.
 
         Raises:
+            InvalidMessage: the cursor is not one of ours.
             Unreachable: Redis does not answer; some may have been queued.
         """
-        found = await self.store.failures(_MOST_FAILURES + 1)
-        ids = [message_id for message_id, error, _ in found if kind in (None, error["type"])]
+        found = await self.store.failed(kind, below=_below(cursor), limit=_MOST_RETRIED)
         count = refused = 0
-        for start in range(0, min(len(ids), _MOST_RETRIED), _MAX_LIST):
-            chunk = ids[start : min(start + _MAX_LIST, _MOST_RETRIED)]
+        for start in range(0, len(found), _MAX_LIST):
+            chunk = [message_id for message_id, _ in found[start : start + _MAX_LIST]]
             for outcome in await asyncio.gather(*map(self.retry, chunk), return_exceptions=True):
                 if isinstance(outcome, Message):
                     count += 1
                 elif isinstance(outcome, Unreachable | StoreRefused | StoreFull) or not isinstance(outcome, TqError):
                     raise outcome
-                else:
+                elif not isinstance(outcome, UnknownMessage | IllegalTransition):
                     refused += 1
-        return Retried(retried=count, refused=refused, more=len(ids) > _MOST_RETRIED or len(found) > _MOST_FAILURES)
+        more = str(found[-1][1]) if len(found) == _MOST_RETRIED else None
+        return Retried(retried=count, refused=refused, next_cursor=more)
 
     async def pause(self, queue: str) -> None:
         """Have nothing more of a queue begin until it is resumed; what runs goes on.
@@ -584,6 +566,14 @@ def unknown(message_id: str) -> UnknownMessage:
         f"no message has the id {shown!r}",
         fix="check the id; ended messages are kept for TQ_RESULT_TTL (7 days by default)",
     )
+
+
+def _below(cursor: str | None) -> int | None:
+    if not cursor:
+        return None
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= _MAX_CURSOR):
+        raise InvalidMessage("the cursor is not valid", fix="pass next_cursor of the page before, unchanged")
+    return int(cursor)
 
 
 def _known(queue: str) -> str:

@@ -9,6 +9,7 @@ from datetime import date
 from typing import Any, Final
 
 from tq.errors import complaints_of
+from tq.failures import FailureGroup
 from tq.figures import TOTAL, AccountSpend, QueueDepth, Spend, Stats, WorkerInfo
 from tq.messages import QUARANTINE, QUEUES, Callback, Change, Message, Status, get_queue_for_priority, utc
 from tq.targets import shown
@@ -75,8 +76,39 @@ def as_tokens(flat: Sequence[str]) -> list[Token]:
     return [Token(message_id, queue or None, int(priority)) for message_id, queue, priority in triples]
 
 
+#: The fields of a record that ``as_message`` reads, but for the texts, which may be long.
+OUTLINE: Final = (
+    "status",
+    "queue",
+    "priority",
+    "body",
+    "fallback_model",
+    "model",
+    "provider",
+    "error",
+    "warnings",
+    "attempts",
+    "created",
+    "started",
+    "finished",
+    "due",
+    "prompt_tokens",
+    "completion_tokens",
+    "cost",
+    "unpriced",
+    "cached",
+    "detected",
+    "hook_state",
+    "hook_attempts",
+    "hook_http",
+    "hook_error",
+    "hook_due",
+    "hook_at",
+)
+
+
 def as_message(message_id: str, record: Mapping[str, str]) -> Message:
-    """The message of a record (``message:<id>``)."""
+    """The message of a record (``message:<id>``); of an ``OUTLINE`` without its texts."""
     body = json.loads(record["body"])
     priority = int(record["priority"])
 
@@ -95,7 +127,7 @@ def as_message(message_id: str, record: Mapping[str, str]) -> Message:
             "status": record["status"],
             "queue": record.get("queue") or get_queue_for_priority(priority),
             "priority": priority,
-            "content": body["content"],
+            "content": record.get("content", ""),
             "model_name": record.get("fallback_model") or body["model_name"] or record.get("model"),
             "metadata": body["metadata"],
             "provider": record.get("provider"),
@@ -167,6 +199,13 @@ def as_change(cursor: str, fields: Mapping[str, str]) -> Change:
         languages=fields["l"],
         attempts=int(fields["a"]),
         info=fields["i"],
+    )
+
+
+def as_failures(kind: str, count: int, newest: str, error: str, moment: str) -> FailureGroup:
+    """A group of failed messages, from what ``failures.lua`` says of it."""
+    return FailureGroup(
+        type=kind, count=count, message=json.loads(error)["message"], newest=utc(int(moment)), example=newest
     )
 
 

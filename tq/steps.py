@@ -15,6 +15,7 @@ from ulid import ULID
 
 from tq import wire
 from tq.errors import ConnectionLost, InvalidMessage, TqError, Unreachable
+from tq.failures import Retried
 from tq.messages import Message, Submission
 from tq.patience import PAUSES, WAIT_BREAKS, Breaks, Watching
 from tq.wire import MOST_ITEMS, MOST_LOOKED_UP, Request
@@ -108,6 +109,17 @@ def _batches(items: Iterable[Submission | TqError]) -> Iterator[list[bytes | TqE
         values += further
     if batch:
         yield batch
+
+
+# -- retry -----------------------------------------------------------------------------------------
+
+
+def retry_failures(kind: str | None) -> Steps[Retried]:
+    """All failed messages, or those with this type of error, a thousand at a time."""
+    done: Retried = yield wire.retry_failures(kind, None)
+    while done.next_cursor is not None:
+        done = done.and_then((yield wire.retry_failures(kind, done.next_cursor)))
+    return done
 
 
 # -- look ------------------------------------------------------------------------------------------

@@ -6,7 +6,8 @@ server's clock. Keys (all begin with ``tq:``; times are Unix milliseconds):
 ================================ ====== ============================================================
 key                              type   what, and until when
 ================================ ====== ============================================================
-message:<id>                     hash   the record; no TTL while live, TQ_RESULT_TTL once ended
+message:<id>                     hash   the record, its texts in fields of their own; no TTL while live,
+                                        TQ_RESULT_TTL once ended
 sealed:<id>                      string its own api_key, encrypted; deleted when the message ends
 idempotency:<digest>             string fingerprint and id; TQ_RESULT_TTL once the message has ended
 hooks, hooks:<host:port>         zset   receivers of webhooks by the first due to them; of each what is due to it
@@ -14,6 +15,8 @@ hook:<event>                     hash   the record at an end that was not told y
 paused                           set    queues of which nothing begins
 held:<queue>                     zset   queued ids of such a queue whose token was taken, by the time they entered it
 status:<status>                  zset   ids by seq: lists and counts
+failed:<type>, failures          zset,  failed ids by seq, of each type of error, and the types that there are
+                                 set
 queued:<priority|quarantine>     zset   queued ids by the time they entered the queue
 line:<priority>:<account>        zset   queued ids of an account that were not called to the front, by the same time
 turns:<priority>                 zset   accounts with such a line, by the claim that was their last turn
@@ -65,9 +68,22 @@ from redis import exceptions as redis_errors
 from tq.connection import REDIS_ERRORS, connect, translate_error
 from tq.datadir import require_own_socket
 from tq.errors import ErrorRecord, queue_paused
+from tq.failures import FailureGroup
 from tq.figures import DEFAULT_ACCOUNT, Stats
+from tq.filters import MessageFilter, searched
 from tq.messages import HIGH_FROM, QUARANTINE, TRANSITIONS, Change, Message, Status
-from tq.records import Claim, Token, as_change, as_claim, as_mapping, as_message, as_stats, as_tokens
+from tq.records import (
+    OUTLINE,
+    Claim,
+    Token,
+    as_change,
+    as_claim,
+    as_failures,
+    as_mapping,
+    as_message,
+    as_stats,
+    as_tokens,
+)
 from tq.settings import Settings
 from tq.tallies import MINUTES, History, Totals, as_history, as_totals, encode_calls
 
@@ -76,8 +92,10 @@ PREFIX: Final = "tq:"
 _PATIENCE: Final = 6.0
 _BATCH: Final = 500
 _LACKING_TTL: Final = 86_400
-#: Ids that one script looks at: it blocks Redis meanwhile.
+#: Ids that one script looks at: it blocks Redis meanwhile. With filters each costs more, and so many scripts are sent.
 _SCANNED: Final = 2000
+_LOOKED_AT: Final = 500
+_MOST_LOOKS: Final = 20
 
 _encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -260,20 +278,22 @@ class Store:
         and what it may spend a day in billionths (0 = anything); ``trace`` is where this is traced,
         and ``receiver`` the host and port to call back.
         """
-        text = _encode(body)
+        rest = {name: value for name, value in body.items() if name != "content"}
         return self._send_script(
             "submit",
             message_id,
             fingerprint,
             idempotency,
             priority,
-            text,
+            _encode(rest),
             languages,
             sealed,
             max_queued,
             *payer,
             trace,
             receiver,
+            body["content"],
+            searched(body["metadata"]),
         )
 
     async def get(self, message_id: str) -> Message | None:
@@ -281,14 +301,38 @@ class Store:
         record = await self._call("HGETALL", f"{PREFIX}message:{message_id}")
         return as_message(message_id, as_mapping(record)) if record else None
 
+    async def outline(self, message_id: str) -> Message | None:
+        """The message without its texts, which are not read: its content is ""; or None."""
+        values = await self._call("HMGET", f"{PREFIX}message:{message_id}", *OUTLINE)
+        record = {name: value for name, value in zip(OUTLINE, values, strict=True) if value is not None}
+        return as_message(message_id, record) if record else None
+
     async def list(
         self, statuses: Sequence[Status], *, below: int | None, limit: int
-    ) -> builtins.list[tuple[Message, int]]:
-        """Messages newest first with their seq, those below ``below`` only."""
+    ) -> builtins.list[tuple[str, int]]:
+        """Ids newest first with their seq, those below ``below`` only."""
         flat = await self.script("list", "+inf" if below is None else below, limit, *statuses)
-        ids, seqs = flat[::2], flat[1::2]
-        messages = await asyncio.gather(*(self.get(message_id) for message_id in ids))
-        return [(message, int(seq)) for message, seq in zip(messages, seqs, strict=True) if message is not None]
+        return _with_seq(flat)
+
+    async def find(
+        self, matching: MessageFilter, statuses: Sequence[Status], *, below: int | None, limit: int
+    ) -> tuple[builtins.list[tuple[str, int]], int | None]:
+        """As ``list``, of those that match, and the seq below which to go on (None: no more)."""
+        found: builtins.list[tuple[str, int]] = []
+        for _ in range(_MOST_LOOKS):
+            last, flat = await self.script(
+                "find",
+                _encode(matching.wanted()),
+                "+inf" if below is None else below,
+                limit - len(found),
+                _LOOKED_AT,
+                *statuses,
+            )
+            found += _with_seq(flat)
+            below = int(last) if last else None
+            if below is None or len(found) == limit:
+                break
+        return found, below
 
     async def log(self, message_id: str) -> tuple[int, str] | None:
         """When a message was created, in ms, and its history as ``timeline.entries`` reads it; None: there is none."""
@@ -309,11 +353,20 @@ class Store:
                     break
         return sorted(found.items(), key=lambda item: -item[1])
 
-    async def failures(self, most: int) -> builtins.list[tuple[str, ErrorRecord, int]]:
-        """Of the newest failed messages the id, why, and when in ms."""
-        flat = await self.script("failures", most)
-        triples = zip(flat[::3], flat[1::3], flat[2::3], strict=True)
-        return [(message_id, json.loads(error), int(moment)) for message_id, error, moment in triples]
+    async def failures(self) -> builtins.list[FailureGroup]:
+        """Failed messages by the type of their error, the most frequent first."""
+        flat = await self.script("failures")
+        fives = zip(*(flat[n::5] for n in range(5)), strict=True)
+        groups = [as_failures(kind, int(count), *newest) for kind, count, *newest in fives]
+        return sorted(groups, key=lambda group: -group.count)
+
+    async def failed(self, kind: str | None, *, below: int | None, limit: int) -> builtins.list[tuple[str, int]]:
+        """Failed ids with their seq, newest first: all, or those with this type of error."""
+        key = f"{PREFIX}status:failed" if kind is None else f"{PREFIX}failed:{kind}"
+        bound = "+inf" if below is None else f"({below}"
+        return _with_seq(
+            await self._call("ZRANGE", key, bound, "-inf", "BYSCORE", "REV", "LIMIT", 0, limit, "WITHSCORES")
+        )
 
     async def next_id(self) -> str | None:
         """The id that a worker would take next."""
@@ -574,6 +627,12 @@ class Store:
         """The cursor of the newest change: what follows it is yet to come."""
         newest = await self._call("XREVRANGE", f"{PREFIX}changes", "+", "-", "COUNT", 1)
         return newest[0][0] if newest else "0-0"
+
+
+def _with_seq(answer: Any) -> builtins.list[tuple[str, int]]:
+    # RESP3 gives pairs, RESP2 and scripts a flat list.
+    flat = [part for pair in answer for part in pair] if answer and isinstance(answer[0], (list, tuple)) else answer
+    return [(message_id, int(float(seq))) for message_id, seq in zip(flat[::2], flat[1::2], strict=True)]
 
 
 def open_store(settings: Settings) -> Store:

@@ -145,9 +145,9 @@ def failures() -> Request[Failures]:
     return Request("GET", "queue/failures", "list of failures", Failures.model_validate)
 
 
-def retry_failures(kind: str | None) -> Request[Retried]:
-    """Queue failed messages again."""
-    content = _json({"type": kind})
+def retry_failures(kind: str | None, cursor: str | None) -> Request[Retried]:
+    """Queue up to a thousand failed messages again, those after a cursor."""
+    content = _json({"type": kind, "cursor": cursor})
     return Request("POST", "queue/failures/retry", "number of messages", Retried.model_validate, content=content)
 
 

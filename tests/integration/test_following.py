@@ -9,13 +9,18 @@ from typing import Any
 import httpx
 import pytest
 from api_server import Api
-from servers import wait_until
+from servers import Valkey, wait_until
 from test_server_events import changes, read
 
+from tq.backend import make_submission
 from tq.broadcast import ROUND
 from tq.client import Client
 from tq.errors import AmbiguousId, UnknownMessage
 from tq.filters import MessageFilter
+from tq.local import LocalClient
+from tq.messages import Status
+from tq.queue import TranslationQueue
+from tq.settings import Settings
 
 
 def submit(http: httpx.Client, message_id: str, **fields: Any) -> None:
@@ -202,17 +207,55 @@ def test_failures_by_reason(http: httpx.Client, api: Api) -> None:
         kind = "provider-timeout" if number < 3 else "provider-refused"
         move(http, f"m{number}", "failed", error={"type": kind, "message": f"message {number}"})
     found = http.get("/queue/failures").json()
-    assert found["complete"] is True
     assert [(each["type"], each["count"], each["example"], each["message"]) for each in found["groups"]] == [
         ("provider-timeout", 3, "m2", "message 2"),
         ("provider-refused", 2, "m4", "message 4"),
     ]
     with Client(api.url) as client:
         retried = client.retry_failures("provider-timeout")
-        assert (retried.retried, retried.refused, retried.more) == (3, 0, False)
+        assert (retried.retried, retried.refused, retried.next_cursor) == (3, 0, None)
         assert [group.type for group in client.failures().groups] == ["provider-refused"]
         assert client.retry_failures().retried == 2
     assert http.get("/queue/failures").json()["groups"] == []
+
+
+def test_thousands_of_failures(http: httpx.Client, api: Api, api_valkey: Valkey) -> None:
+    """All are counted, and retried a thousand at a time; those that cannot be stand in nobody's way."""
+    ids = [f"m{number:04}" for number in range(2500)]
+    keys = {"m2400": "sk-own-canary", "m0001": "sk-own-canary"}
+
+    async def fail(queue: TranslationQueue) -> None:
+        for name in ids:
+            for status in (Status.RUNNING, Status.FAILED):
+                await queue.set_status(name, status)
+
+    with LocalClient(Settings(data_dir=api_valkey.folder)) as local:
+        local.submit_many([make_submission("x", message_id=name, api_key=keys.get(name)) for name in ids])
+        local.call(fail(local._queue))
+    assert [group["count"] for group in http.get("/queue/failures").json()["groups"]] == [2500]
+    first = http.post("/queue/failures/retry", json={"type": "reported"}).json()
+    assert (first["retried"], first["refused"]) == (999, 1)
+    assert http.get("/queue/failures").json()["groups"][0]["count"] == 1501
+    with Client(api.url) as client:
+        rest = client.retry_failures("reported")
+        assert (rest.retried, rest.refused, rest.next_cursor) == (1499, 2, None)
+        assert client.retry_failures().refused == 2
+    assert http.post("/queue/failures/retry", json={"cursor": "x"}).status_code == 422
+
+
+def test_a_filter_reads_no_texts(http: httpx.Client, api_valkey: Valkey) -> None:
+    """Of thousands that it looks at, only those that are found are read."""
+    http.post("/messages", json={"content": "x", "message_id": "first", "metadata": {"project": "ÄRGER", "n": 7}})
+    for _ in range(3):
+        batch = [{"content": "x" * 1000, "metadata": {"project": f"p{n}"}} for n in range(1000)]
+        http.post("/messages/batch", json={"messages": batch})
+    with api_valkey.client() as redis:
+        before = redis.info("commandstats").get("cmdstat_hgetall", {"calls": 0})["calls"]
+        for query in ("q=ärger", "q=ÄRG&to=en", "q=7&priority=0&prefix=fi"):
+            found = http.get(f"/messages?{query}&limit=1").json()["messages"]
+            assert [message["message_id"] for message in found] == ["first"]
+        assert http.get("/messages?q=nothing-like-it").json()["messages"] == []
+        assert redis.info("commandstats")["cmdstat_hgetall"]["calls"] - before == 3
 
 
 def test_a_message_with_its_own_key_is_not_retried_without_it(http: httpx.Client) -> None:
@@ -220,7 +263,7 @@ def test_a_message_with_its_own_key_is_not_retried_without_it(http: httpx.Client
     submit(http, "m", api_key="sk-own-key")
     move(http, "m", "running")
     move(http, "m", "failed", error="no luck")
-    assert http.post("/queue/failures/retry").json() == {"retried": 0, "refused": 1, "more": False}
+    assert http.post("/queue/failures/retry").json() == {"retried": 0, "refused": 1, "next_cursor": None}
 
 
 def test_room_in_the_queue(http: httpx.Client) -> None:

@@ -17,6 +17,7 @@ local function turns_key(m) return P .. 'turns:' .. m.priority end
 local function queue_of(m) return m.queue or (tonumber(m.priority) >= HIGH_FROM and 'high_priority' or 'default') end
 local function is_paused(queue) return redis.call('SISMEMBER', P .. 'paused', queue) == 1 end
 local function held_key(queue) return P .. 'held:' .. queue end
+local function failed_key(kind) return P .. 'failed:' .. kind end
 local function line_key(m, payer) return P .. 'line:' .. m.priority .. ':' .. payer end
 
 -- What a transition needs of a record; nil when there is none.
@@ -166,6 +167,25 @@ end
 
 local ENDED = { completed = true, failed = true, cancelled = true }
 
+-- Failed messages by the type of their error. Every record of an error begins with it (errors.py).
+local function kind_of(id) return (redis.call('HGET', message_key(id), 'error') or ''):match('^{%s*"type":%s*"([%w-]+)"') or 'other' end
+local function leave_failures(kind, id)
+  if redis.call('ZREM', failed_key(kind), id) == 1 and redis.call('EXISTS', failed_key(kind)) == 0 then
+    redis.call('SREM', P .. 'failures', kind)
+  end
+end
+local function enter_failures(id, m)
+  local kind = kind_of(id)
+  redis.call('ZADD', failed_key(kind), m.seq, id)
+  redis.call('SADD', P .. 'failures', kind)
+end
+
+-- Of a message that has ended, when its record is gone: nobody knows any more how it did.
+local function leave_indexes(id)
+  for status in pairs(ENDED) do redis.call('ZREM', status_key(status), id) end
+  for _, kind in ipairs(redis.call('SMEMBERS', P .. 'failures')) do leave_failures(kind, id) end
+end
+
 -- Webhooks: of each receiver (host:port) what is due to it, and the receivers by the first of theirs. Where nobody
 -- delivers they go with the messages.
 local HOOKS_KEPT = 4 * 86400000
@@ -228,6 +248,7 @@ local function move(id, m, to, options)
     redis.call('HDEL', key, 'due')
   else
     redis.call('ZREM', P .. 'ended', id)
+    if from == 'failed' then leave_failures(kind_of(id), id) end
     redis.call('PERSIST', key)
     redis.call('PERSIST', P .. 'parts:' .. id)
     redis.call('HDEL', key, 'finished', 'error')
@@ -249,6 +270,7 @@ local function move(id, m, to, options)
   else
     redis.call('HSET', key, 'finished', now)
     if to == 'completed' then redis.call('HDEL', key, 'error') end
+    if to == 'failed' then enter_failures(id, m) end
     redis.call('DEL', P .. 'sealed:' .. id)
     -- A failed text may be tried again: what is done of it is paid for.
     if to == 'failed' then redis.call('PEXPIRE', P .. 'parts:' .. id, options.ttl) else redis.call('DEL', P .. 'parts:' .. id) end

@@ -53,7 +53,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'ended', '-inf', now, 'LIMI
   redis.call('ZREM', P .. 'ended', id)
   local m = load(id)
   if not m or ENDED[m.status] then
-    for status in pairs(ENDED) do redis.call('ZREM', status_key(status), id) end
+    leave_indexes(id)
     redis.call('DEL', message_key(id))
   end
 end

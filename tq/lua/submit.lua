@@ -1,7 +1,7 @@
 -- Accept a message, or say which one it repeats.
 -- ARGV: id, fingerprint, idempotency digest or '', priority, body, languages, sealed key or '', max queued, account,
 --       what it may spend a day, in billionths (0 = anything), where its submission is traced or '', host:port of the
---       one to be called back or ''
+--       one to be called back or '', content, what is searched for text or ''
 -- -> {'new', id, now, queued} | {'same' | 'idempotency-conflict' | 'duplicate', id, now} | {'full', queued, now}
 --    | {'budget', spent, now} | an OOM error
 local id, print, idempotency, priority, body, languages, sealed = unpack(ARGV)
@@ -47,13 +47,12 @@ if full == '1' then return redis.error_reply("OOM too little is left below 'maxm
 -- The first write decides whether a full server refuses the script: this one must be refused.
 local seq = redis.call('INCR', P .. 'seq')
 -- A record that expired a moment ago may still stand in indexes, for the reaper to tidy up.
-if redis.call('ZREM', P .. 'ended', id) == 1 then
-  for status in pairs(ENDED) do redis.call('ZREM', status_key(status), id) end
-end
+if redis.call('ZREM', P .. 'ended', id) == 1 then leave_indexes(id) end
 local m = { status = 'queued', priority = priority, seq = seq, languages = languages,
   attempts = 0, payer = ARGV[9] }
 redis.call('HSET', message_key(id), 'status', 'queued', 'priority', priority, 'seq', m.seq, 'print', print,
-  'body', body, 'languages', languages, 'created', now, 'payer', m.payer)
+  'body', body, 'content', ARGV[13], 'languages', languages, 'created', now, 'payer', m.payer)
+if ARGV[14] ~= '' then redis.call('HSET', message_key(id), 'about', ARGV[14]) end
 if ARGV[11] ~= '' then redis.call('HSET', message_key(id), 'trace', ARGV[11]) end
 if sealed ~= '' then
   redis.call('SET', P .. 'sealed:' .. id, sealed)

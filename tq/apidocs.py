@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, Response
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
@@ -124,6 +124,15 @@ def body(model: type[BaseModel], *, example: Any, required: bool = True) -> dict
     }
 
 
+class _Files(StaticFiles):
+    """Files that a browser keeps, and asks for again each time whether they are still the same."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        answer = super().file_response(*args, **kwargs)
+        answer.headers.update({"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"})
+        return answer
+
+
 class DocumentedApi(FastAPI):
     """FastAPI whose OpenAPI document says what ``failures`` and ``body`` refer to.
 
@@ -137,7 +146,7 @@ class DocumentedApi(FastAPI):
         super().__init__(docs_url=None, redoc_url=None, **options)
         self._secured = secured
         self._open_paths = open_paths
-        self.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
+        self.mount("/static", _Files(directory=Path(__file__).parent / "static"))
         swagger = get_swagger_ui_html(
             openapi_url="/openapi.json",
             title=f"{self.title} - Swagger UI",

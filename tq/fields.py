@@ -37,6 +37,7 @@ _ESCAPED_NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _MAX_METADATA_KEYS: Final = 64
 _MAX_METADATA_BYTES: Final = 16 * 1024
 _MAX_LINE: Final = 200
+MAX_MODEL_NAME: Final = _MAX_LINE
 #: Texts in metadata that are sent along, and the most characters of each.
 _MAX_TEXTS: Final[Mapping[str, int]] = {"context": 8192, "instructions": 2048}
 _FORMALITIES: Final = ("formal", "informal")
@@ -177,8 +178,11 @@ def _check_metadata(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
     domain = value.get("domain")
     if domain is not None:
         if not isinstance(domain, str) or len(domain) > _MAX_LINE:
-            raise ValueError(f"domain must be a string of at most {_MAX_LINE} characters")
-        _check_line(domain)
+            raise ValueError(f"domain: must be a string of at most {_MAX_LINE} characters")
+        try:
+            _check_line(domain)
+        except ValueError as error:
+            raise ValueError(f"domain: {error}") from None
     _check_wishes(value)
     text = _as_json(value)
     size = len(text.encode())
@@ -207,9 +211,9 @@ def _check_wishes(value: Mapping[str, JsonValue]) -> None:
     for name, most in _MAX_TEXTS.items():
         text = value.get(name)
         if text is not None and (not isinstance(text, str) or len(text) > most):
-            raise ValueError(f"{name} must be a string of at most {most} characters")
+            raise ValueError(f"{name}: must be a string of at most {most} characters")
     if value.get("formality") not in (None, *_FORMALITIES):
-        raise ValueError(f"formality must be {' or '.join(_FORMALITIES)}")
+        raise ValueError(f"formality: must be {' or '.join(_FORMALITIES)}")
     if value.get("glossary") is not None:
         _check_glossary(value["glossary"])
 

@@ -39,6 +39,7 @@ logger = logging.getLogger(__name__)
 OPEN_PATHS: Final = frozenset({"/", "/health"})
 #: Where a token is shown for a session, and what the page needs to ask for one.
 LOGIN: Final = "/login"
+LOGOUT: Final = "/logout"
 _PAGE_FILES: Final = "/static/page/"
 #: The server's mark, among a scope's ``extensions``, on the requests of a connection beyond the limit.
 OVERLOADED: Final = "tq.overloaded"
@@ -84,6 +85,7 @@ class Gate:
         self._known_tokens = settings.api_tokens
         self._tokens = [token.encode() for token in settings.api_tokens]
         self._own_name = host_name(settings.api_host)
+        self._port = settings.api_port
         self._allowed = settings.allowed_hosts
         self._limits = limits
         self._most = most
@@ -201,7 +203,7 @@ class Gate:
         """Whether a browser asks that has shown a token; to write, it must say that a page of this API asks."""
         if not reading and fields.get(b"sec-fetch-site", b"").lower() != b"same-origin" and b"origin" not in fields:
             return False
-        return session.is_valid(session.read(fields[b"cookie"].decode("latin-1")), self._known_tokens)
+        return session.holds(fields[b"cookie"].decode("latin-1"), self._port, self._known_tokens)
 
     def _bad_origin(self, fields: Fields) -> TqError | None:
         """Browsers say where a page comes from that writes; other programs say nothing (Fetch, 3.2)."""
@@ -254,8 +256,8 @@ def _is_local(scope: Scope) -> bool:
 
 def _is_open(method: str, path: str) -> bool:
     if method == "GET":
-        return path in OPEN_PATHS or path.startswith(_PAGE_FILES)
-    return method == "POST" and path == LOGIN
+        return path in OPEN_PATHS or path == LOGIN or path.startswith(_PAGE_FILES)
+    return method == "POST" and path in {LOGIN, LOGOUT}
 
 
 def _overloaded(path: str) -> TqError | None:

@@ -8,6 +8,13 @@ from typing import Final
 #: Registered tags that name no language one could translate into.
 _NOT_A_LANGUAGE: Final = frozenset({"und", "mul", "mis", "zxx"})
 
+#: Offered where somebody chooses one; every other BCP 47 tag is taken as well.
+_OFFERED: Final = (
+    "ar bg bn ca cs da de el en en-GB es es-MX et fa fi fr fr-CA he hi hr hu id it ja ko lt lv ms nb nl pl pt pt-BR "
+    "ro ru sk sl sr sv sw ta th tr uk ur vi zh-Hans zh-Hant"
+)
+OFFERED: Final = _OFFERED.split()
+
 #: The registered languages of two letters, which most tags are: to know them alone, langcodes need not be imported.
 _SHORT: Final = (
     "aa ab ae af ak am an ar as av ay az ba be bg bh bi bm bn bo br bs ca ce ch co cr cs cu cv cy da de dv dz ee el "

@@ -202,10 +202,12 @@ def field_error(location: tuple[int | str, ...], message: str) -> FieldError:
     """Where and what, in the words a caller can use: without pydantic's prefixes and Python's types."""
     if message.startswith("Input should be a valid dictionary"):
         message = "must be a JSON object"
-    return {
-        "field": ".".join(_shortened(str(part)) for part in location),
-        "message": message.removeprefix("Value error, ").removeprefix("Assertion failed, "),
-    }
+    message = message.removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    # Metadata is checked as a whole, which says what of it is wrong.
+    name, colon, rest = message.partition(": ")
+    if colon and location[-1:] == ("metadata",) and name.isidentifier():
+        location, message = (*location, name), rest
+    return {"field": ".".join(_shortened(str(part)) for part in location), "message": message}
 
 
 def _shortened(name: str) -> str:

@@ -11,24 +11,20 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from tq.errors import UsageError
+from tq.languages import OFFERED
 
 if TYPE_CHECKING:
     from tq.backend import Backend
 
 StatusName = Literal["queued", "running", "retrying", "completed", "failed", "cancelled"]
 
-#: Completed for `--to` and `--from`; every other BCP 47 tag is taken as well.
-_LANGUAGES = (
-    "ar bg bn ca cs da de el en en-GB es es-MX et fa fi fr fr-CA he hi hr hu id it ja ko lt lv ms nb nl pl pt pt-BR "
-    "ro ru sk sl sr sv sw ta th tr uk ur vi zh-Hans zh-Hant"
-)
 #: Seconds that completing an id may take; a shell that hangs is worse than no completion.
 _COMPLETION_PATIENCE = 0.3
 
 
 def complete_language(incomplete: str) -> list[str]:
     """Languages that begin so."""
-    return [tag for tag in _LANGUAGES.split() if tag.startswith(incomplete)]
+    return [tag for tag in OFFERED if tag.startswith(incomplete)]
 
 
 def complete_id(incomplete: str) -> list[tuple[str, str]]:

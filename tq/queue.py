@@ -294,6 +294,17 @@ class TranslationQueue:
             raise unknown(message_id)
         return message
 
+    async def outline(self, message_id: str) -> Message:
+        """The message without its texts: its content is "".
+
+        Raises:
+            UnknownMessage: there is none.
+        """
+        message = await self.store.outline(message_id) if is_message_id(message_id) else None
+        if message is None:
+            raise unknown(message_id)
+        return message
+
     async def get_many(self, message_ids: Sequence[str]) -> builtins.list[Message | TqError]:
         """Several messages; one result each, in order: the message, or ``UnknownMessage``."""
         known = [message_id for message_id in message_ids if is_message_id(message_id)]

@@ -30,7 +30,6 @@ from tq.bodies import (
     parse,
     read_json,
 )
-from tq.errors import TqError, Unreachable
 from tq.events import Streams
 from tq.figures import Stats
 from tq.filters import MessageFilter
@@ -38,11 +37,9 @@ from tq.messages import MAX_PRIORITY, MIN_PRIORITY, Message, Status, Submission,
 from tq.metrics import figures, this_process
 from tq.providers.pseudo import WARNING as PSEUDO_NOTE
 from tq.queue import TranslationQueue
-from tq.routing import MessageId, answer, queue_of
+from tq.routing import MessageId, answer, probe_of, queue_of
 from tq.tallies import History
 
-#: Seconds for Redis and the broker to answer when somebody asks whether they do.
-_PATIENCE: Final = 3.0
 _Word = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 
 _EXAMPLE: Final = {
@@ -305,7 +302,7 @@ async def root(request: Request) -> Response:
         return await page.respond(request)
     queue = queue_of(request)
     provider = queue.settings.provider_name
-    trouble = await _trouble(queue)
+    trouble = await probe_of(request).trouble()
     status = ApiStatus(
         version=__version__,
         broker=f"unreachable: {trouble}" if trouble else "connected",
@@ -331,7 +328,7 @@ async def ready(request: Request) -> Response:
     """Whether messages are stored and translated now: Redis and the broker answer, and a worker lives."""
     queue = queue_of(request)
     reasons = []
-    if trouble := await _trouble(queue):
+    if trouble := await probe_of(request).trouble():
         reasons.append(trouble)
     elif not (await queue.stats()).workers:
         reasons.append("no live worker: start one with `tq worker`")
@@ -360,25 +357,3 @@ async def metrics(request: Request) -> Response:
     media = exposition.media_type(request.headers.get("accept", ""))
     text = figures(stats, totals, this_process(streams.open), settings=queue.settings, version=__version__, media=media)
     return Response(text, headers={"Content-Type": media, "Vary": "Accept"})
-
-
-async def _trouble(queue: TranslationQueue) -> str:
-    """Why messages cannot be stored or workers not be woken; empty when all is well."""
-    try:
-        async with asyncio.timeout(_PATIENCE):
-            await queue.store.ping()
-            if queue.settings.broker_url is not None:
-                await asyncio.to_thread(_reach_broker, queue)
-    except TqError as error:
-        return error.record()["message"]
-    except TimeoutError:
-        return f"Redis at {queue.settings.store_name} does not answer within {_PATIENCE:g} s"
-    return ""
-
-
-def _reach_broker(queue: TranslationQueue) -> None:
-    try:
-        with queue.publisher.app.connection_for_read() as connection:
-            connection.ensure_connection(max_retries=1, interval_start=0, timeout=_PATIENCE)
-    except Exception as error:  # noqa: BLE001 - kombu raises whatever the transport's own library does
-        raise Unreachable("the broker of TQ_BROKER_URL cannot be reached", why=type(error).__name__) from None

@@ -9,6 +9,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel
 
 from tq.fields import ID_PATTERN
+from tq.probe import Probe
 from tq.queue import TranslationQueue
 
 MessageId = Annotated[str, Path(json_schema_extra={"pattern": f"^{ID_PATTERN}$"})]
@@ -18,6 +19,12 @@ def queue_of(request: Request) -> TranslationQueue:
     """The queue of this process."""
     queue: TranslationQueue = request.state.queue
     return queue
+
+
+def probe_of(request: Request) -> Probe:
+    """What asks whether Redis and the broker answer."""
+    probe: Probe = request.state.probe
+    return probe
 
 
 def answer(model: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:

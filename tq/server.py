@@ -27,6 +27,7 @@ from tq.garbage import collect_rarely
 from tq.gate import OPEN_PATHS, Gate
 from tq.limits import Limits
 from tq.ports import require_free_port
+from tq.probe import Probe
 from tq.protocol import bounded
 from tq.queue import TranslationQueue
 from tq.reaper import Reaper
@@ -53,7 +54,7 @@ def create_app(settings: Settings, limits: Limits | None = None) -> DocumentedAp
         helpers = [asyncio.create_task(each.run()) for each in (Reaper(queue, name), Courier(queue))]
         try:
             with streams.closed_by_signals():
-                yield {"queue": queue, "attempts": attempts, "streams": streams}
+                yield {"queue": queue, "attempts": attempts, "streams": streams, "probe": Probe(queue)}
         finally:
             for helper in helpers:
                 helper.cancel()

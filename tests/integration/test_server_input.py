@@ -209,7 +209,13 @@ def test_all_that_is_wrong_is_named(http: httpx.Client) -> None:
     """A caller need not mend one field to hear of the next."""
     body = {"content": "", "priority": 11, "prioritiy": 1, "metadata": {"target_language": "xx"}, "message_id": "/"}
     errors = http.post("/messages", json=body).json()["errors"]
-    assert {error["field"] for error in errors} == {"content", "priority", "prioritiy", "metadata", "message_id"}
+    assert {error["field"] for error in errors} == {
+        "content",
+        "priority",
+        "prioritiy",
+        "metadata.target_language",
+        "message_id",
+    }
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,10 @@ class Connection:
         lines = [f"{method} {target} HTTP/1.1", *([f"Host: {host}"] if host else []), *headers]
         self.send("\r\n".join([*lines, "", ""]).encode("utf-8", "surrogateescape") + body)
 
+    def status(self) -> int:
+        """That of the next answer, whose body is left unread."""
+        return int(self._reader.readline().split()[1])
+
     def answer(self, method: str = "GET") -> Answer:
         """The next answer.
 

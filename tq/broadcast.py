@@ -3,19 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, NamedTuple
 
 from tq.errors import Overloaded, TqError
-from tq.messages import Change
+from tq.messages import Change, newer
 from tq.queue import TranslationQueue
 
 #: Seconds that a quiet look at the stream takes, and after which a reader without listeners ends.
 ROUND: Final = 0.5
 #: Changes that wait for a listener; one that is slower is told so, and comes back with its cursor.
 _MOST: Final = 10_000
+#: Seconds without a look after which some changes may be gone before they were read.
+_LATE: Final = 2.0
+#: Seconds between two looks for each stream that hears of them, and at most.
+_PACE: Final = 0.001
+_MOST_PACE: Final = 0.25
+
+
+class Batch(NamedTuple):
+    """Changes that came together, the bytes of each, and of all, as every stream has them."""
+
+    changes: Sequence[Change]
+    parts: Sequence[bytes]
+    data: bytes
+
+
+class Gap(NamedTuple):
+    """Changes between two cursors are lost: nobody read them while they were kept."""
+
+    after: str
+    next: str
 
 
 class Listener:
@@ -23,48 +44,57 @@ class Listener:
 
     def __init__(self, cursor: str) -> None:
         self.cursor = cursor
-        self._changes: deque[Change] = deque()
-        self._news = asyncio.Event()
+        self._news: deque[Batch | Gap] = deque()
+        self._waiting = 0
+        self._some = asyncio.Event()
         self._end: TqError | None = None
 
-    def put(self, changes: list[Change]) -> None:
-        """There are further ones."""
-        if len(self._changes) > _MOST:
+    def put(self, news: Batch | Gap) -> None:
+        """There is something further."""
+        if self._waiting > _MOST:
             self.end(Overloaded("this stream of changes is read too slowly", fix="go on after its last event"))
-        else:
-            self._changes.extend(changes)
-            self._news.set()
+            return
+        self._waiting += len(news.changes) if isinstance(news, Batch) else 1
+        self._news.append(news)
+        self._some.set()
 
     def end(self, why: TqError) -> None:
         """There will be no more."""
         self._end = self._end or why
-        self._news.set()
+        self._some.set()
 
-    async def next(self, seconds: float = ROUND) -> list[Change]:
-        """Those that have come; waits so long for the first.
+    async def next(self, seconds: float) -> list[Batch | Gap]:
+        """What has come; waits so long for it.
 
         Raises:
             TqError: the stream is not read any more.
         """
-        if not self._news.is_set():
+        if not self._some.is_set():
             try:
                 async with asyncio.timeout(seconds):
-                    await self._news.wait()
+                    await self._some.wait()
             except TimeoutError:
                 return []
         if self._end is not None:
             raise self._end
-        changes = list(self._changes)
-        self._changes.clear()
+        news = list(self._news)
         self._news.clear()
-        return changes
+        self._waiting = 0
+        self._some.clear()
+        return news
 
 
 class Broadcast:
-    """Reads the stream while somebody listens, on one connection; belongs to one asyncio loop."""
+    """Reads the stream while somebody listens, on one connection; belongs to one asyncio loop.
 
-    def __init__(self, queue: TranslationQueue) -> None:
+    Args:
+        queue: whose changes.
+        encode: makes the bytes of a change, once for all streams.
+    """
+
+    def __init__(self, queue: TranslationQueue, encode: Callable[[Change], bytes]) -> None:
         self._queue = queue
+        self._encode = encode
         self._everything: set[Listener] = set()
         self._by_id: dict[str, set[Listener]] = {}
         self._cursor = ""
@@ -93,6 +123,11 @@ class Broadcast:
             if message_id is not None and not group and self._by_id.get(message_id) is group:
                 del self._by_id[message_id]
 
+    def end(self, why: TqError) -> None:
+        """Nobody hears any more."""
+        for listener in self._listeners():
+            listener.end(why)
+
     async def aclose(self) -> None:
         """Stop reading."""
         if self._reader is not None:
@@ -101,20 +136,41 @@ class Broadcast:
 
     async def _read(self) -> None:
         try:
+            looked = time.monotonic()
             async for batch in self._queue.changes(self._cursor, block=ROUND):
                 if batch:
+                    if time.monotonic() - looked > ROUND + _LATE:
+                        await self._tell_of_gap()
                     self._cursor = batch[-1].cursor
                     self._tell(batch)
+                    # What comes meanwhile goes out together: each delivery costs, whatever is in it.
+                    await asyncio.sleep(min(_MOST_PACE, len(self._everything) * _PACE))
                 elif not self._everything and not self._by_id:
                     return
+                looked = time.monotonic()
         except TqError as error:
-            for listener in {*self._everything, *(each for group in self._by_id.values() for each in group)}:
-                listener.end(error)
+            self.end(error)
+
+    async def _tell_of_gap(self) -> None:
+        lost, _ = await self._queue.store.span()
+        if lost and newer(lost, self._cursor):
+            for listener in self._listeners():
+                listener.put(Gap(self._cursor, lost))
+
+    def _listeners(self) -> Iterator[Listener]:
+        yield from tuple(self._everything)
+        for group in tuple(self._by_id.values()):
+            yield from tuple(group)
 
     def _tell(self, batch: list[Change]) -> None:
-        for listener in self._everything:
-            listener.put(batch)
+        if self._everything:
+            parts = [self._encode(change) for change in batch]
+            news = Batch(batch, parts, b"".join(parts))
+            for listener in self._everything:
+                listener.put(news)
         if self._by_id:
             for change in batch:
-                for listener in self._by_id.get(change.message_id, ()):
-                    listener.put([change])
+                if listeners := self._by_id.get(change.message_id):
+                    part = self._encode(change)
+                    for listener in listeners:
+                        listener.put(Batch([change], [part], part))

@@ -352,6 +352,16 @@ class Overloaded(TqError):
     exit_code = 5
 
 
+class TooManyStreams(TqError):
+    """The API serves as many streams of changes, or waits, as it may; nothing was lost."""
+
+    type = "too-many-streams"
+    title = "Too many streams"
+    retryable = True
+    http_status = 429
+    exit_code = 5
+
+
 class WaitTimeout(TqError):
     """The message had not ended when the caller's patience ran out; it goes on."""
 

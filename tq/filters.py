@@ -54,6 +54,12 @@ class MessageFilter:
         return found
 
 
+def is_within(tag: str, language: str) -> bool:
+    """Whether a tag is of a language: ``fr-CA`` of ``fr``, but not the other way round."""
+    tag, language = tag.lower(), language.lower()
+    return tag == language or tag.startswith(f"{language}-")
+
+
 def searched(metadata: Mapping[str, object]) -> str:
     """What of a message's metadata is searched for text: the caller's own values, not what is part of the texts."""
     return "\n".join(str(value).casefold() for name, value in metadata.items() if name not in _NOT_SEARCHED)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
-from fastapi import APIRouter, Header, HTTPException, Query, Request
+from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from tq.apidocs import event_stream, failures
-from tq.events import MAX_STREAMS, ChangeFilter, Streams, newer
-from tq.messages import CURSOR_PATTERN, MAX_PRIORITY, MIN_PRIORITY, Change, Status
-from tq.routing import MessageId, answer, queue_of
+from tq.events import ChangeFilter, Place, Streams
+from tq.messages import CURSOR_PATTERN, MAX_PRIORITY, MIN_PRIORITY, Change, Status, newer
+from tq.routing import MessageId, answer, queue_of, streams_of
 from tq.timeline import Timeline
 
 router = APIRouter(generate_unique_id_function=lambda route: route.name)
@@ -21,7 +24,8 @@ _LastEventId = Annotated[
 ]
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 _STREAM = {
-    "description": "Server-sent events: the id is a cursor, the event the status entered, the data a Change.",
+    "description": "Server-sent events: the id is a cursor, the event the status entered, the data a Change. An event "
+    "`gap` says that changes were lost, because nobody read them while they were kept: look at the messages again.",
     "content": event_stream(Change, name=Status),
 }
 
@@ -35,7 +39,10 @@ _STREAM = {
 async def events(
     request: Request,
     status: Annotated[Status | None, Query(description="Only changes to this status.")] = None,
-    to: Annotated[str | None, Query(max_length=128, description="Only those of this target language.")] = None,
+    to: Annotated[
+        str | None,
+        Query(min_length=1, max_length=128, description="Only those of this target language; `fr` has `fr-CA`, too."),
+    ] = None,
     priority: Annotated[int | None, Query(ge=MIN_PRIORITY, le=MAX_PRIORITY)] = None,
     after: Annotated[
         str | None, Query(pattern=CURSOR_PATTERN, description="Go on after this cursor; from now on when absent.")
@@ -43,11 +50,12 @@ async def events(
     last_event_id: _LastEventId = None,
 ) -> Response:
     """The stream of changes, as long as the client listens."""
-    streams = _room_for_one(request)
-    # Asked here, while a Redis that does not answer can still become a 503.
-    newest = await queue_of(request).store.newest_cursor()
-    found = streams.events(last_event_id or after or newest, ChangeFilter(status, to, priority))
-    return StreamingResponse(found, headers=_HEADERS, media_type="text/event-stream")
+    streams = streams_of(request)
+    with _placed(streams) as place:
+        # Asked here, while a Redis that does not answer can still become a 503.
+        newest = await queue_of(request).store.newest_cursor()
+        found = streams.events(last_event_id or after or newest, ChangeFilter(status, to, priority))
+        return place(found)
 
 
 @router.get(
@@ -62,14 +70,16 @@ async def events(
 )
 async def events_of_message(request: Request, message_id: MessageId, last_event_id: _LastEventId = None) -> Response:
     """What became of a message, and what becomes of it: the stream ends when the message has ended."""
-    streams, queue = _room_for_one(request), queue_of(request)
-    message = await queue.get(message_id)
-    if last_event_id is not None:
-        last = (await queue.timeline(message_id))[-1]
-        if last.ended and not newer(last.cursor, last_event_id):
-            return Response(status_code=204)
-    found = streams.events_of(message, last_event_id)
-    return StreamingResponse(found, headers=_HEADERS, media_type="text/event-stream")
+    streams, queue = streams_of(request), queue_of(request)
+    with _placed(streams) as place:
+        message = await queue.get(message_id)
+        if last_event_id is not None and newer(last_event_id, await queue.store.newest_cursor()):
+            last_event_id = None  # of a time that this Redis has not seen
+        if last_event_id is not None:
+            last = (await queue.timeline(message_id))[-1]
+            if last.ended and not newer(last.cursor, last_event_id):
+                return Response(status_code=204)
+        return place(streams.events_of(message, last_event_id))
 
 
 @router.get("/messages/{message_id}/timeline", response_model=Timeline, responses=failures(404), tags=["messages"])
@@ -78,8 +88,33 @@ async def timeline(request: Request, message_id: MessageId) -> Response:
     return answer(Timeline(message_id=message_id, entries=await queue_of(request).timeline(message_id)))
 
 
-def _room_for_one(request: Request) -> Streams:
-    streams: Streams = request.state.streams
-    if streams.full:
-        raise HTTPException(429, f"{MAX_STREAMS} event streams are open already", {"Retry-After": "10"})
-    return streams
+class _EventStream(StreamingResponse):
+    """Events, until either side ends them; then their place is given back, whether they had begun or not."""
+
+    def __init__(self, found: AsyncIterator[bytes], place: Place) -> None:
+        super().__init__(found, headers=_HEADERS, media_type="text/event-stream")
+        self._place = place
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._place.leave()
+
+
+@contextmanager
+def _placed(streams: Streams) -> Iterator[Callable[[AsyncIterator[bytes]], Response]]:
+    """A place for a stream, which is given back when none is made of it."""
+    place = streams.enter()
+    made = False
+
+    def make(found: AsyncIterator[bytes]) -> Response:
+        nonlocal made
+        made = True
+        return _EventStream(found, place)
+
+    try:
+        yield make
+    finally:
+        if not made:
+            place.leave()

@@ -354,6 +354,24 @@ class Message(BaseModel):
 
 
 CURSOR_PATTERN: Final = r"^[0-9]{1,18}(-[0-9]{1,18})?$"
+_LAST_NUMBER: Final = 10**18 - 1
+
+
+def newer(cursor: str, than: str) -> bool:
+    """Whether a cursor of the stream of changes comes after another."""
+    return position(cursor) > position(than)
+
+
+def before(cursor: str) -> str:
+    """The cursor just before one."""
+    moment, number = position(cursor)
+    return f"{moment}-{number - 1}" if number else f"{max(0, moment - 1)}-{_LAST_NUMBER}"
+
+
+def position(cursor: str) -> tuple[int, int]:
+    """Where a cursor stands among others."""
+    moment, _, number = cursor.partition("-")
+    return int(moment), int(number or 0)
 
 
 class Change(BaseModel):

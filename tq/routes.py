@@ -30,14 +30,13 @@ from tq.bodies import (
     parse,
     read_json,
 )
-from tq.events import Streams
 from tq.figures import Stats
 from tq.filters import MessageFilter
 from tq.messages import MAX_PRIORITY, MIN_PRIORITY, Message, Status, Submission, parse_submission
 from tq.metrics import figures, this_process
 from tq.providers.pseudo import WARNING as PSEUDO_NOTE
 from tq.queue import TranslationQueue
-from tq.routing import MessageId, answer, probe_of, queue_of
+from tq.routing import MessageId, answer, left, probe_of, queue_of, streams_of
 from tq.tallies import History
 
 _Word = Annotated[str, StringConstraints(min_length=1, max_length=128)]
@@ -215,7 +214,7 @@ async def process(request: Request) -> Response:
     return Response(status_code=204) if message is None else answer(message)
 
 
-@router.get("/messages/{message_id}", response_model=Message, responses=failures(404, 422), tags=["messages"])
+@router.get("/messages/{message_id}", response_model=Message, responses=failures(404, 422, 429), tags=["messages"])
 async def get_message(
     request: Request,
     message_id: MessageId,
@@ -225,8 +224,7 @@ async def get_message(
 ) -> Response:
     """The message document."""
     if wait:
-        streams: Streams = request.state.streams
-        return answer(await streams.ended(message_id, wait))
+        return answer(await streams_of(request).ended(message_id, wait, left(request)))
     return answer(await queue_of(request).get(message_id))
 
 
@@ -352,7 +350,7 @@ async def ready(request: Request) -> Response:
 async def metrics(request: Request) -> Response:
     """Figures for Prometheus, in its text format or in OpenMetrics."""
     queue = queue_of(request)
-    streams: Streams = request.state.streams
+    streams = streams_of(request)
     stats, totals = await asyncio.gather(queue.stats(), queue.store.totals())
     media = exposition.media_type(request.headers.get("accept", ""))
     text = figures(stats, totals, this_process(streams.open), settings=queue.settings, version=__version__, media=media)

@@ -71,7 +71,7 @@ from tq.errors import ErrorRecord, queue_paused
 from tq.failures import FailureGroup
 from tq.figures import DEFAULT_ACCOUNT, Stats
 from tq.filters import MessageFilter, searched
-from tq.messages import HIGH_FROM, QUARANTINE, TRANSITIONS, Change, Message, Status
+from tq.messages import HIGH_FROM, QUARANTINE, TRANSITIONS, Change, Message, Status, before
 from tq.records import (
     OUTLINE,
     Claim,
@@ -611,17 +611,24 @@ class Store:
     async def changes(self, after: str, *, block: float) -> builtins.list[Change]:
         """Transitions after a cursor, up to 500; waits up to ``block`` seconds for the first, and not at all for 0."""
         key = f"{PREFIX}changes"
+        if not block:
+            # On the connection that all share: hundreds may ask at once, when they all come back.
+            found = await self._call("XRANGE", key, f"({after}", "+", "COUNT", _BATCH)
+            return [as_change(cursor, as_mapping(fields)) for cursor, fields in found]
         try:
             async with asyncio.timeout(block + _PATIENCE):
-                answer: Any = await self._redis.xread(
-                    {key: after}, count=_BATCH, block=max(1, int(block * 1000)) if block else None
-                )
+                answer: Any = await self._redis.xread({key: after}, count=_BATCH, block=max(1, int(block * 1000)))
         except REDIS_ERRORS as error:
             raise translate_error(error, self._url) from None
         if not answer:
             return []
         entries = answer[key][0] if isinstance(answer, dict) else answer[0][1]
         return [as_change(cursor, fields) for cursor, fields in entries]
+
+    async def span(self) -> tuple[str, str]:
+        """Up to which change they are lost ("" when all are kept), and the newest cursor."""
+        first, newest = await self.script("span")
+        return (before(first) if first else ""), newest
 
     async def newest_cursor(self) -> str:
         """The cursor of the newest change: what follows it is yet to come."""

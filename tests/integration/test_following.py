@@ -91,6 +91,15 @@ def test_the_events_of_a_message(http: httpx.Client) -> None:
     assert http.get("/messages/nobody/events").status_code == 404
 
 
+def test_a_stream_of_a_language(http: httpx.Client) -> None:
+    """One of French has that of Canada, as lists do; a filter without a value is none."""
+    with http.stream("GET", "/events?after=0-0&to=FR") as response:
+        for name, language in (("a", "fr-CA"), ("b", "frr"), ("c", "fr")):
+            submit(http, name, metadata={"target_language": language})
+        assert [change["message_id"] for change in changes(response, 2)] == ["a", "c"]
+    assert http.get("/events?to=").status_code == 422
+
+
 def test_a_stream_with_filters(http: httpx.Client) -> None:
     """Only what was asked for, before and after it began."""
     submit(http, "a", priority=3, metadata={"target_language": "fr"})

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import selectors
 import time
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +17,14 @@ import httpx
 import pytest
 from api_server import CANARY, Api
 from pydantic import SecretStr
+from raw_http import Connection
 from servers import Valkey, wait_until
 
 from tq import events
-from tq.events import MAX_STREAMS, ChangeFilter, Streams
+from tq.backend import make_submission
+from tq.broadcast import Batch, Broadcast
+from tq.events import MAX_STREAMS, MAX_WAITS, ChangeFilter, Streams
+from tq.messages import Change
 from tq.queue import TranslationQueue
 from tq.settings import Settings
 
@@ -127,7 +134,7 @@ def test_streams_are_bounded_and_given_back(http: httpx.Client) -> None:
         for stream in streams:
             assert next(stream)["id"]
         full = http.get("/events", timeout=5)
-        assert (full.status_code, full.json()["type"]) == (429, "urn:tq:problem:too-many-requests")
+        assert (full.status_code, full.json()["type"]) == (429, "urn:tq:problem:too-many-streams")
         assert int(full.headers["retry-after"]) > 0
         assert http.post("/messages", json={"content": "x"}).status_code == 202
 
@@ -136,6 +143,96 @@ def test_streams_are_bounded_and_given_back(http: httpx.Client) -> None:
             return response.status_code == 200
 
     wait_until(opens, "a stream may be opened again")
+
+
+def test_hundreds_that_come_at_once_are_bounded(api: Api, http: httpx.Client) -> None:
+    """However many ask in the same moment, no more are let in than there is room for."""
+    assert http.get("/health").status_code == 200
+    with ExitStack() as stack:
+        crowd = [stack.enter_context(Connection(api.port)) for _ in range(MAX_STREAMS + 60)]
+        for connection in crowd:
+            connection.begin("/events")
+        statuses = Counter(connection.status() for connection in crowd)
+    assert statuses == {200: MAX_STREAMS, 429: 60}
+
+
+def test_a_client_hears_that_it_missed_something(http: httpx.Client, api_valkey: Valkey) -> None:
+    """Where changes after its cursor are gone it is told so, and until where; then it gets those that are there."""
+    for number in range(6):
+        http.post("/messages", json={"content": "x", "message_id": f"m{number}"})
+    with http.stream("GET", "/events?after=0-0") as response:
+        seen = changes(response, 6)
+    with api_valkey.client() as redis:
+        redis.xtrim("tq:changes", maxlen=3, approximate=False)
+    first, last_lost = seen[0]["cursor"], seen[2]["cursor"]
+    with http.stream("GET", "/events", headers={"Last-Event-ID": first}) as response:
+        head, gap, *rest = islice(read(response), 5)
+        assert gap["event"] == "gap"
+        told = json.loads(gap["data"])
+        assert told["after"] == first
+        assert head["id"] == gap["id"] == told["next"]
+        assert [json.loads(each["data"])["message_id"] for each in rest] == ["m3", "m4", "m5"]
+    # From where the gap ends, and from before everything, nothing is missed.
+    for cursor in (told["next"], "0-0"):
+        with http.stream("GET", "/events", headers={"Last-Event-ID": cursor}) as response:
+            assert [change["message_id"] for change in changes(response, 3)] == ["m3", "m4", "m5"]
+    assert last_lost < told["next"]
+
+
+def test_a_cursor_of_another_time(http: httpx.Client) -> None:
+    """One from the future, as after a restore, is no place to go on from: it is said, and what comes now is heard."""
+    later = f"{int(time.time() * 1000) + 10**7}-0"
+    with http.stream("GET", "/events", headers={"Last-Event-ID": later}) as response:
+        stream = read(response)
+        assert next(stream)["id"] != later
+        assert json.loads(next(stream)["data"])["after"] == later
+        http.post("/messages", json={"content": "x", "message_id": "now"})
+        assert json.loads(next(stream)["data"])["message_id"] == "now"
+    http.post("/messages/now/cancel")
+    with http.stream("GET", "/messages/now/events", headers={"Last-Event-ID": later}) as response:
+        assert [change["status"] for change in changes(response, 2)] == ["queued", "cancelled"]
+
+
+def test_streams_share_their_bytes(valkey: Valkey) -> None:
+    """A change is encoded once, however many listen."""
+    made: list[str] = []
+
+    def encode(change: Change) -> bytes:
+        made.append(change.message_id)
+        return b"x"
+
+    async def listen() -> None:
+        queue = TranslationQueue(Settings(redis_url=SecretStr(valkey.url)))
+        broadcast = Broadcast(queue, encode)
+        try:
+            async with AsyncExitStack() as stack:
+                listeners = [await stack.enter_async_context(broadcast.listen()) for _ in range(50)]
+                await queue.submit(make_submission("Hello", message_id="m"))
+                for listener in listeners:
+                    assert [each.data for each in await listener.next(30) if isinstance(each, Batch)] == [b"x"]
+        finally:
+            await broadcast.aclose()
+            await queue.aclose()
+
+    asyncio.run(listen())
+    assert made == ["m"]
+
+
+def test_who_has_left_is_not_waited_for(api: Api, http: httpx.Client) -> None:
+    """A long poll ends with its connection; they are bounded, and what is asked without waiting is answered."""
+    http.post("/messages", json={"content": "x", "message_id": "m"})
+    with ExitStack() as stack:
+        crowd = [stack.enter_context(Connection(api.port)) for _ in range(MAX_WAITS + 20)]
+        answered = stack.enter_context(selectors.DefaultSelector())
+        for connection in crowd:
+            answered.register(connection.socket, selectors.EVENT_READ)
+            connection.begin("/messages/m?wait=60")
+        wait_until(lambda: len(answered.select(0)) == 20, "all others wait", timeout=60)
+        refused = http.get("/messages/m?wait=1")
+        assert refused.json()["type"] == "urn:tq:problem:too-many-streams"
+        assert int(refused.headers["retry-after"]) > 0
+        assert http.get("/messages/m").json()["status"] == "queued"
+    wait_until(lambda: http.get("/messages/m?wait=0.01").status_code == 200, "their places are free", timeout=30)
 
 
 def test_open_streams_do_not_hold_up_the_end(tmp_path: Path, valkey: Valkey, environment: dict[str, str]) -> None:
@@ -165,4 +262,4 @@ def test_a_quiet_stream_says_that_it_lives(valkey: Valkey, monkeypatch: pytest.M
         finally:
             await queue.aclose()
 
-    assert asyncio.run(second()) == b": ping\n\n"
+    assert asyncio.run(second()) == b": ping\nid: 0-0\n\n"

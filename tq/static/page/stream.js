@@ -26,9 +26,9 @@ function open() {
     lookAgain();
   };
   opened.onerror = () => opened === stream && lost(opened);
-  for (const status of STATUSES) opened.addEventListener(status, () => {
+  for (const status of [...STATUSES, "gap"]) opened.addEventListener(status, () => {
     // What has failed, and what is queued again after that.
-    if (status === "failed" || status === "queued") failuresChanged();
+    if (["failed", "queued", "gap"].includes(status)) failuresChanged();
     soon();
   });
 }

@@ -59,14 +59,18 @@ def submit(http: httpx.Client, status: str, **fields: str) -> None:
 
 @contextmanager
 def traffic(http: httpx.Client) -> Iterator[None]:
-    """Messages come and change all the time, so that no stream of events stays silent."""
+    """Messages come and change all the time, so that no stream of events stays silent.
+
+    Those that are known as queued are queued again after what was done to them: something is always found to be so.
+    """
     stop = threading.Event()
 
     def run() -> None:
-        for status in itertools.cycle(WAYS):
+        for status, number in zip(itertools.cycle(WAYS), itertools.count()):
             if stop.wait(0.05):
                 return
             submit(http, status)
+            http.post(f"/messages/queued-{number % 4 + 1}/retry")
 
     thread = threading.Thread(target=run)
     thread.start()

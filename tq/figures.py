@@ -99,6 +99,13 @@ class Stats(BaseModel):
     queues: dict[str, int] = Field(description="queued messages per queue")
     priorities: list[QueueDepth] = Field(description="per queue and priority, only where something waits")
     oldest_wait: float = Field(description="seconds the longest-waiting queued message has waited")
+    oldest_unfinished: float = Field(
+        default=0.0,
+        description="seconds since the oldest message that has not ended was submitted, or tried again by hand",
+    )
+    oldest_unfinished_by_queue: dict[str, float] = Field(
+        default_factory=dict, description="the same for each queue, by the priority of messages"
+    )
     counts: dict[Status, int] = Field(description="messages kept, by status")
     running: int
     retries_pending: int

@@ -83,6 +83,11 @@ def _queue(stats: Stats, settings: Settings) -> Iterator[Family]:
         [(label, depth.oldest_wait if depth else 0) for label, depth in zip(labels, found, strict=True)],
     )
     yield gauge(
+        "tq_oldest_unfinished_seconds",
+        "How long ago the oldest message was submitted, or tried again by hand, that has not ended; by queue.",
+        [({"queue": queue}, stats.oldest_unfinished_by_queue.get(queue, 0)) for queue in QUEUES],
+    )
+    yield gauge(
         "tq_max_queued_messages", "TQ_MAX_QUEUED: above it, submissions are refused.", [({}, settings.max_queued)]
     )
     yield gauge(

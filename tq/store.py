@@ -14,6 +14,7 @@ hooks, hooks:<host:port>         zset   receivers of webhooks by the first due t
 hook:<event>                     hash   the record at an end that was not told yet when it was revived
 paused                           set    queues of which nothing begins
 held:<queue>                     zset   queued ids of such a queue whose token was taken, by the time they entered it
+open:<queue>                     zset   ids that have not ended, by when their life began: submitted, or revived
 status:<status>                  zset   ids by seq: lists and counts
 failed:<type>, failures          zset,  failed ids by seq, of each type of error, and the types that there are
                                  set
@@ -71,7 +72,7 @@ from tq.errors import ErrorRecord, queue_paused
 from tq.failures import FailureGroup
 from tq.figures import DEFAULT_ACCOUNT, Stats
 from tq.filters import MessageFilter, searched
-from tq.messages import HIGH_FROM, QUARANTINE, TRANSITIONS, Change, Message, Status
+from tq.messages import HIGH_FROM, QUARANTINE, QUEUES, TRANSITIONS, Change, Message, Status
 from tq.records import (
     OUTLINE,
     Claim,
@@ -116,7 +117,7 @@ def _scripts() -> dict[str, _Script]:
     folder = files("tq") / "lua"
     legal = {str(a): {str(b): True for b in to} for a, to in TRANSITIONS.items()}
     head = f"local LEGAL = cjson.decode('{json.dumps(legal)}')\nlocal QUARANTINE = '{QUARANTINE}'\n"
-    head += f"local HIGH_FROM = {HIGH_FROM}\n"
+    head += f"local HIGH_FROM = {HIGH_FROM}\nlocal QUEUES = {{ {', '.join(map(repr, QUEUES))} }}\n"
     head += (folder / "prelude.lua").read_text()
     scripts = {}
     for entry in folder.iterdir():

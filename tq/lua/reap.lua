@@ -58,6 +58,17 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'ended', '-inf', now, 'LIMI
   end
 end
 
+-- What left without a word would be the oldest for ever: its keys were deleted by hand, or a worker of an older version,
+-- which does not know this index, ended it.
+for _, queue in ipairs(QUEUES) do
+  for _ = 1, most do
+    local id = redis.call('ZRANGE', P .. 'open:' .. queue, 0, 0)[1]
+    local status = id and redis.call('HGET', message_key(id), 'status')
+    if not id or status and not ENDED[status] then break end
+    redis.call('ZREM', P .. 'open:' .. queue, id)
+  end
+end
+
 redis.call('ZREMRANGEBYSCORE', P .. 'alive', '-inf', now - 60000)
 for _, name in ipairs(redis.call('ZRANGEBYSCORE', P .. 'workers:seen', '-inf', now)) do
   redis.call('ZREM', P .. 'workers:seen', name)
@@ -65,7 +76,7 @@ for _, name in ipairs(redis.call('ZRANGEBYSCORE', P .. 'workers:seen', '-inf', n
 end
 -- As many in all as are held, so that a round without any is one that found none.
 local held, entries = {}, 0
-for _, queue in ipairs({ 'high_priority', 'default', QUARANTINE }) do
+for _, queue in ipairs({ QUEUES[1], QUEUES[2], QUARANTINE }) do
   if entries < most and not is_paused(queue) then
     local popped = redis.call('ZPOPMAX', held_key(queue), most - entries)
     for i = 1, #popped, 2 do

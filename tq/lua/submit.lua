@@ -64,6 +64,7 @@ if idempotency ~= '' then
   redis.call('HSET', message_key(id), 'idempotency', idempotency)
 end
 redis.call('ZADD', status_key('queued'), m.seq, id)
+redis.call('ZADD', open_key(m), now, id)
 line_up(id, m)
 record_change(id, m)
 tally('submitted')

@@ -37,6 +37,8 @@ _MOST_RETRY_AFTER: Final = 36_000.0
 _MOST: Final = 32
 _EACH: Final = 4
 _EACH_ILL: Final = 1
+#: Seconds until a webhook is looked at again whose name was not even asked for.
+_POSTPONED: Final = 3.0
 #: Receivers that are remembered as not answering.
 _MOST_ILL: Final = 1000
 #: Seconds that what is under way gets when the process ends.
@@ -171,6 +173,8 @@ class Courier:
         return self._sender
 
     def _note(self, receiver: str, answer: Answer) -> None:
+        if not answer.begun:
+            return
         self._ill.pop(receiver, None)
         if answer.status is None:
             self._ill[receiver] = None
@@ -178,6 +182,9 @@ class Courier:
                 self._ill.pop(next(iter(self._ill)))
 
     async def _settle(self, delivery: Delivery, answer: Answer) -> None:
+        if not answer.begun:
+            await self._outbox.postpone(delivery, _POSTPONED * random.uniform(0.8, 1.2))
+            return
         if not answer.error:
             await self._outbox.settle(delivery, "delivered", http_status=answer.status)
             return

@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final
 
 import httpcore
 import httpx
 
 from tq import __version__
+from tq.lookups import LookupBusy, Lookups
 from tq.retryafter import retry_after
 from tq.signing import signature
 from tq.targets import Target, is_refused, target
@@ -33,13 +31,11 @@ _MOST_ADDRESSES: Final = 3
 #: Of an answer's body: what is read at most, and the seconds that are granted to it.
 _MOST_READ: Final = 16 * 1024
 _READ: Final = 1.0
-#: Names that are looked up at a time: a name server that hangs must not stop all else that needs a thread.
-_LOOKUPS: Final = 8
 
 #: What a connection may come to.
 _FAILURES: Final = (httpcore.TimeoutException, httpcore.ProtocolError, httpcore.NetworkError, OSError)
 
-#: The addresses of a name, in the order to try them.
+#: The addresses of a name, in the order to try them; raises ``LookupBusy`` when it has not asked.
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 
@@ -52,12 +48,14 @@ class Answer:
         error: why there was none, or why it will not do, in a word; "" when it was delivered.
         retry_after: seconds that the receiver asked to wait.
         final: whether to send it again would be of no use.
+        begun: whether anything was tried at all: else this was no attempt.
     """
 
     status: int | None = None
     error: str = ""
     retry_after: float | None = None
     final: bool = False
+    begun: bool = True
 
 
 class Sender:
@@ -67,7 +65,7 @@ class Sender:
         keys: what signs; each makes a signature.
         private: whether private addresses are allowed.
         timeout: seconds for a request until the head of its answer is there.
-        resolve: what finds the addresses of a name; the system's resolver when None.
+        resolve: what finds the addresses of a name; ``Lookups`` of the system's resolver when None.
     """
 
     def __init__(
@@ -79,14 +77,14 @@ class Sender:
         self._keys = keys
         self._private = private
         self._timeout = timeout
-        self._threads = ThreadPoolExecutor(_LOOKUPS, thread_name_prefix="tq-webhook-names")
-        self._resolve = resolve or self._look_up
+        self._lookups = Lookups()
+        self._resolve = resolve or self._lookups
         # What httpx trusts: certifi's authorities, or those of SSL_CERT_FILE.
         self._tls = httpx.create_ssl_context()
 
     def close(self) -> None:
-        """Let go of the threads."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        """Let go of what is looked up."""
+        self._lookups.close()
 
     async def send(self, url: str, event: str, body: bytes) -> Answer:
         """Send a webhook once; never raises for what a receiver does."""
@@ -99,8 +97,11 @@ class Sender:
 
     async def _send(self, to: Target, event: str, body: bytes, deadline: asyncio.Timeout) -> Answer:
         addresses: Sequence[str] = ()
-        with suppress(OSError, UnicodeError):
-            addresses = [to.host] if to.is_address else await self._resolve(to.host, to.port)
+        try:
+            with suppress(OSError, UnicodeError):
+                addresses = [to.host] if to.is_address else await self._resolve(to.host, to.port)
+        except LookupBusy:
+            return Answer(error="lookup", begun=False)
         if not addresses:
             return Answer(error="unknown-host")
         if (to.scheme == "http" and not self._private) or any(
@@ -146,14 +147,9 @@ class Sender:
             return answer or _failed(error)
         return answer
 
-    async def _look_up(self, host: str, port: int) -> list[str]:
-        ask = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
-        found = await asyncio.get_running_loop().run_in_executor(self._threads, ask)
-        return list(dict.fromkeys(str(item[4][0]) for item in found))
-
 
 async def _read(response: httpcore.Response) -> None:
-    """The beginning of a body, if it comes soon: some receivers take an answer that is not read for one that got lost."""
+    """The beginning of a body, if it comes soon: some receivers take an answer that is not read for a lost one."""
     size = 0
     with suppress(TimeoutError, *_FAILURES):
         async with asyncio.timeout(_READ):

@@ -120,6 +120,15 @@ class Outbox:
             http_status: of the answer, if there was one.
             error: what was wrong, in a word.
         """
+        return await self._settle(delivery, status, delay, "" if http_status is None else http_status, error, counts=1)
+
+    async def postpone(self, delivery: Delivery, delay: float) -> None:
+        """Put a webhook back for so many seconds as if it had not been taken: nothing was tried."""
+        await self._settle(delivery, "pending", delay, "", "", counts=0)
+
+    async def _settle(
+        self, delivery: Delivery, status: str, delay: float, http_status: int | str, error: str, *, counts: int
+    ) -> bool:
         answer = await self._store.script(
             "hooks_settle",
             delivery.receiver,
@@ -128,9 +137,10 @@ class Outbox:
             delivery.attempt,
             status,
             int(delay * 1000),
-            "" if http_status is None else http_status,
+            http_status,
             error,
             self._ttl,
+            counts,
         )
         return bool(answer == "ok")
 

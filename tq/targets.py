@@ -213,8 +213,19 @@ def why_refused(url: str, *, private: bool) -> str:
     return ""
 
 
+#: The beginning of a path that is shown: a short word. What is longer, or has more to it, may be a key.
+_WORD: Final = re.compile(r"[A-Za-z0-9._~-]{0,16}")
+
+
 def shown(url: str) -> str:
-    """A URL without what may be secret in it: the values of its query."""
+    """A URL without what may be secret in it: the path from its second part on, and the values of its query.
+
+    Who knows the path of a Slack or Discord webhook may write there.
+    """
     head, question, query = url.partition("?")
+    scheme, separator, rest = head.partition("://")
+    authority, slash, path = rest.partition("/")
+    first, more, others = path.partition("/")
+    path = (first + more + ("…" if others else "")) if _WORD.fullmatch(first) else "…"
     fields = [f"{name}=***" if equals else "***" for name, equals, _ in (f.partition("=") for f in query.split("&"))]
-    return head + question + ("&".join(fields) if query else "")
+    return scheme + separator + authority + slash + path + question + ("&".join(fields) if query else "")

@@ -78,11 +78,33 @@ def test_urls_that_are_refused_early(url: str) -> None:
     assert not why_refused(check_url(url), private=True)
 
 
-def test_secrets_of_a_url_are_not_shown() -> None:
-    """Values of its query."""
-    url = check_url("https://a.example:8443/hook?token=s3cret&x=1&plain")
-    assert shown(url) == "https://a.example:8443/hook?token=***&x=***&***"
-    assert (target(url).authority, target(url).path) == ("a.example:8443", "/hook?token=s3cret&x=1&plain")
+@pytest.mark.parametrize(
+    ("url", "seen"),
+    [
+        ("https://a.example:8443/hook?token=s3cret&x=1&plain", "https://a.example:8443/hook?token=***&x=***&***"),
+        ("https://hooks.slack.example/services/T000/B000/s3cret", "https://hooks.slack.example/services/…"),
+        ("https://discord.example/api/webhooks/1234/s3cret?wait=true", "https://discord.example/api/…?wait=***"),
+        ("https://a.example/0b5bf2c4-s3cret-4b1e-9d4c", "https://a.example/…"),
+        ("https://a.example/hook;k=s3cret/x", "https://a.example/…"),
+        ("https://a.example/%73ecret", "https://a.example/…"),
+        ("https://a.example//s3cret", "https://a.example//…"),
+        ("https://a.example/hook/", "https://a.example/hook/"),
+        ("https://a.example/", "https://a.example/"),
+        ("https://a.example", "https://a.example"),
+        ("https://a.example?s3cret", "https://a.example?***"),
+        ("https://[2606:4700::1]:8443/in/s3cret", "https://[2606:4700::1]:8443/in/…"),
+    ],
+)
+def test_secrets_of_a_url_are_not_shown(url: str, seen: str) -> None:
+    """Not the values of its query, and of its path no more than where it begins."""
+    assert shown(check_url(url)) == seen
+    assert "s3cret" not in seen
+
+
+def test_a_target_has_all_of_its_url() -> None:
+    """Where it goes is not what is shown."""
+    found = target(check_url("https://a.example:8443/hook/x?token=s3cret&x=1&plain"))
+    assert (found.authority, found.path) == ("a.example:8443", "/hook/x?token=s3cret&x=1&plain")
 
 
 def test_signatures_are_those_of_the_reference() -> None:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 import platformdirs
@@ -367,6 +367,12 @@ class Settings(BaseSettings):
         if self.provider != "auto":
             return self.provider
         return "openai" if self.openai_api_key or self.openai_base_url else "pseudo"
+
+
+def is_secret(field: str) -> bool:
+    """Whether the value of a setting is for nobody's eyes."""
+    annotation = Settings.model_fields[field].annotation
+    return annotation is SecretStr or SecretStr in get_args(annotation)
 
 
 def _split(url: str) -> SplitResult:

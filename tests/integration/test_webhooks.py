@@ -240,7 +240,7 @@ async def test_the_same_submit_twice(queue: TranslationQueue, receiver: Receiver
 def test_by_the_api_and_by_a_worker(
     valkey: Valkey, local: LocalClient, environment: dict[str, str], tmp_path: Path, receiver: Receiver
 ) -> None:
-    """Both deliver: an API without a worker, and a worker without an API; no log has the text or a secret of the URL."""
+    """Both do: an API without a worker, and a worker without an API; no log has the text, or a secret of the URL."""
     assert valkey.socket.exists()
     environment = environment | {"TQ_CALLBACK_PRIVATE": "true"}
     body = {"content": "Hello canary", "callback_url": receiver.url("/a/canary?token=canary"), "message_id": "a"}

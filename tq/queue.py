@@ -58,6 +58,7 @@ from tq.messages import (
 from tq.publisher import Publisher, token_of
 from tq.ratelimit import Limiter
 from tq.records import Claim, Token, callback_of
+from tq.room import Room
 from tq.sealing import Sealer, load_sealer
 from tq.settings import Settings, get_settings
 from tq.spending import Budget
@@ -101,8 +102,7 @@ class TranslationQueue:
         self.store = open_store(self.settings)
         self.publisher = Publisher(self.settings, self.store)
         self.budget = Budget(self.settings)
-        #: How many messages waited when one was submitted here last.
-        self.queued = 0
+        self.room = Room(self.settings.max_queued)
         self._sealer: Sealer | None = None
 
     @property
@@ -206,9 +206,9 @@ class TranslationQueue:
             submitted.span.end()
 
     async def _outcome(self, submitted: _Submitted) -> Message:
-        outcome, known, now, *queued = await submitted.answer
+        outcome, known, now, queued, paused = await submitted.answer
+        self.room.hear(queued, get_queue_for_priority(submitted.priority), paused=bool(paused))
         if outcome == "new":
-            self.queued = int(queued[0])
             trace = submitted.span.carrier if submitted.span else ""
             self.publisher.soon([Token(submitted.message_id, None, submitted.priority, trace=trace)])
             return _new_message(submitted.message_id, submitted.priority, submitted.body, now)

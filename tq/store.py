@@ -275,7 +275,7 @@ class Store:
     ) -> Awaitable[Sequence[Any]]:
         """Accept a message, which is on its way when this returns.
 
-        See ``submit.lua`` for the outcomes, the id each comes with, and the time in ms. ``payer`` is the account,
+        See ``submit.lua`` for the outcomes, and what each comes with. ``payer`` is the account,
         and what it may spend a day in billionths (0 = anything); ``trace`` is where this is traced,
         and ``receiver`` the host and port to call back.
         """
@@ -509,6 +509,10 @@ class Store:
     async def pause(self, queue: str, *, paused: bool) -> None:
         """From now on nothing of a queue begins, or it goes on."""
         await self.script("pause", queue, int(paused))
+
+    async def paused(self) -> builtins.list[str]:
+        """The queues of which nothing begins."""
+        return sorted(await self._call("SMEMBERS", f"{PREFIX}paused"))
 
     async def forget_worker(self, worker: str) -> None:
         """Take a process that stops out of the list of live workers."""

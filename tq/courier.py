@@ -33,9 +33,14 @@ _LEASE: Final = 45.0
 DELAYS: Final = (5.0, 30.0, 300.0, 1800.0, 7200.0, 18_000.0, 36_000.0, 36_000.0)
 _JITTER: Final = 0.2
 _MOST_RETRY_AFTER: Final = 36_000.0
-#: Under way at a time: in all, of a receiver, and of one that did not answer last time, who may not hold up others.
-_MOST: Final = 32
-_EACH: Final = 4
+#: Receivers that may have as many under way as one may (TQ_CALLBACK_PARALLEL) at the same time, and how many there are
+#: under way in all; more than the names that may hang (``lookups``).
+_RECEIVERS: Final = 8
+_LEAST: Final = 64
+_MOST: Final = 512
+#: Taken at once: each look is one script, which Redis does nothing beside.
+_TAKEN: Final = 64
+#: Under way to one that did not answer last time, who may not hold up others.
 _EACH_ILL: Final = 1
 #: Seconds until a webhook is looked at again whose name was not even asked for.
 _POSTPONED: Final = 3.0
@@ -66,7 +71,7 @@ class Courier:
         queue: whose messages' webhooks it delivers.
         poll: seconds between two looks.
         overdue: seconds that a webhook must have been due.
-        most: webhooks under way at a time.
+        most: webhooks under way at a time, of which one receiver has half at most; None = as many as fit the settings.
         delays: see ``DELAYS``.
         timeout: seconds for one request; what ``delivery`` says when None.
         resolve: see ``Sender``.
@@ -78,7 +83,7 @@ class Courier:
         *,
         poll: float = POLL,
         overdue: float = 0.0,
-        most: int = _MOST,
+        most: int | None = None,
         delays: Sequence[float] = DELAYS,
         timeout: float | None = None,
         resolve: Resolve | None = None,
@@ -87,7 +92,9 @@ class Courier:
         self._outbox = Outbox(queue.store, queue.settings.result_ttl)
         self._poll = poll
         self._overdue = overdue
-        self._most = most
+        parallel = queue.settings.callback_parallel
+        self._most = min(max(_LEAST, _RECEIVERS * parallel), _MOST) if most is None else most
+        self._each = min(parallel, max(1, self._most // 2))
         self._delays = delays
         self._timeout = timeout
         self._resolve = resolve
@@ -117,15 +124,15 @@ class Courier:
 
     async def look(self) -> int:
         """Begin to deliver what is due; returns how many that are."""
-        room = self._most - len(self._tasks)
+        room = min(self._most - len(self._tasks), _TAKEN)
         if room <= 0:
             return 0
         busy = Counter(self._tasks.values())
         rooms = {
-            receiver: max(0, (_EACH_ILL if receiver in self._ill else _EACH) - busy[receiver])
+            receiver: max(0, (_EACH_ILL if receiver in self._ill else self._each) - busy[receiver])
             for receiver in {*busy, *self._ill}
         }
-        taken = await self._outbox.take(room, each=_EACH, lease=_LEASE, overdue=self._overdue, rooms=rooms)
+        taken = await self._outbox.take(room, each=self._each, lease=_LEASE, overdue=self._overdue, rooms=rooms)
         for delivery in taken:
             task = asyncio.create_task(self._deliver(delivery))
             self._tasks[task] = delivery.receiver

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final
 
@@ -89,6 +90,14 @@ class RateInfo(BaseModel):
     waiting: float = Field(description="Until the last message that was put off has its turn, about.")
     sent: Count
     refused: Count
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Webhooks that are not delivered yet; ``overdue`` is the seconds that the one has been due that is for longest."""
+
+    pending: int = 0
+    overdue: float = 0.0
 
 
 class Stats(BaseModel):

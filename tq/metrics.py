@@ -11,7 +11,7 @@ from typing import Final
 
 from tq.errors import ERRORS, AttemptError, BudgetExceeded
 from tq.exposition import TEXT, Family, counter, gauge, render
-from tq.figures import RateInfo, Stats
+from tq.figures import Backlog, RateInfo, Stats
 from tq.messages import MAX_PRIORITY, MIN_PRIORITY, QUARANTINE, QUEUES, get_queue_for_priority
 from tq.settings import Settings
 from tq.tallies import OTHER, OUTCOMES, REASONED, Totals
@@ -47,6 +47,7 @@ def figures(
     stats: Stats,
     totals: Totals,
     process: Process,
+    backlog: Backlog | None = None,
     *,
     settings: Settings,
     version: str,
@@ -57,6 +58,7 @@ def figures(
         gauge("tq_info", "What answers here.", [({"version": version, "provider": settings.provider_name}, 1)]),
         *_queue(stats, settings),
         *_attempts(totals),
+        *_webhooks(totals, backlog or Backlog()),
         *_provider(stats, totals),
         *_workers(stats),
         *_spend(stats),
@@ -130,12 +132,25 @@ def _attempts(totals: Totals) -> Iterator[Family]:
             for outcome, reason in pairs
         ],
     )
+    yield counter("tq_lease_expiries", "Leases that ran out: a worker died, or stood still.", [({}, totals.expiries)])
+
+
+def _webhooks(totals: Totals, backlog: Backlog) -> Iterator[Family]:
     yield counter(
         "tq_webhooks",
         "Attempts to deliver a webhook, by outcome; retried ones are followed by another.",
         [({"outcome": outcome}, count) for outcome, count in totals.hooks.items()],
     )
-    yield counter("tq_lease_expiries", "Leases that ran out: a worker died, or stood still.", [({}, totals.expiries)])
+    yield gauge(
+        "tq_webhooks_pending",
+        "Webhooks that are not delivered yet, and not given up; those that are sent again later are among them.",
+        [({}, backlog.pending)],
+    )
+    yield gauge(
+        "tq_webhooks_oldest_due_seconds",
+        "For how long the webhook has been due that has been for longest; 0: none is, or all of them are under way.",
+        [({}, backlog.overdue)],
+    )
 
 
 def _provider(stats: Stats, totals: Totals) -> Iterator[Family]:

@@ -386,7 +386,9 @@ async def metrics(request: Request) -> Response:
     """Figures for Prometheus, in its text format or in OpenMetrics."""
     queue = queue_of(request)
     streams: Streams = request.state.streams
-    stats, totals = await asyncio.gather(queue.stats(), queue.store.totals())
+    store = queue.store
+    stats, totals, backlog = await asyncio.gather(queue.stats(), store.totals(), store.backlog())
     media = exposition.media_type(request.headers.get("accept", ""))
-    text = figures(stats, totals, this_process(streams.open), settings=queue.settings, version=__version__, media=media)
+    process = this_process(streams.open)
+    text = figures(stats, totals, process, backlog, settings=queue.settings, version=__version__, media=media)
     return Response(text, headers={"Content-Type": media, "Vary": "Accept"})

@@ -202,6 +202,9 @@ class Settings(BaseSettings):
     callback_private: bool = Field(
         default=False, description="webhooks may go to private addresses, this machine's own too, and by http"
     )
+    callback_parallel: int = Field(
+        default=16, ge=1, le=256, description="webhooks under way to one receiver at a time, per process"
+    )
     webhook_secret: SecretStr | None = Field(
         default=None,
         description="signs webhooks (whsec_…); several, comma separated, all sign; made of the secret key when unset",

@@ -70,7 +70,7 @@ from tq.connection import REDIS_ERRORS, connect, translate_error
 from tq.datadir import require_own_socket
 from tq.errors import ErrorRecord, queue_paused
 from tq.failures import FailureGroup
-from tq.figures import DEFAULT_ACCOUNT, Stats
+from tq.figures import DEFAULT_ACCOUNT, Backlog, Stats
 from tq.filters import MessageFilter, searched
 from tq.messages import HIGH_FROM, QUARANTINE, QUEUES, TRANSITIONS, Change, Message, Status
 from tq.records import (
@@ -97,6 +97,8 @@ _LACKING_TTL: Final = 86_400
 _SCANNED: Final = 2000
 _LOOKED_AT: Final = 500
 _MOST_LOOKS: Final = 20
+#: Receivers of webhooks that are counted: callers choose how many there are.
+_MOST_RECEIVERS: Final = 10_000
 
 _encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -603,6 +605,11 @@ class Store:
     async def stats(self) -> Stats:
         """Depths, counts, workers and throughput, at one moment."""
         return as_stats(json.loads(await self.script("stats", *Status)))
+
+    async def backlog(self) -> Backlog:
+        """How much there is to deliver."""
+        pending, overdue = await self.script("hooks_state", _MOST_RECEIVERS)
+        return Backlog(pending, overdue / 1000)
 
     async def totals(self) -> Totals:
         """What was counted since the store was made."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from tq.errors import InvalidMessage
 from tq.messages import Message
-from tq.records import as_mapping, as_message
+from tq.records import OUTLINE, as_message
 from tq.sealing import Sealer
 from tq.settings import Settings
 from tq.signing import parse_secrets
@@ -17,6 +18,8 @@ from tq.targets import why_refused
 
 #: What the submitter has already, and what is no news: how it stands with the webhook itself.
 _NOT_TOLD: Final = {"content", "callback"}
+#: What is read of a record: all that is told, hence not its content, which may be long.
+_FIELDS: Final = (*OUTLINE, "translation")
 _encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -105,7 +108,9 @@ class Outbox:
     ) -> list[Delivery]:
         """Up to ``most`` webhooks, ``each`` of a receiver unless ``rooms`` says otherwise, for ``lease`` seconds."""
         flat = [part for pair in rooms.items() for part in pair]
-        taken = await self._store.script("hooks_take", most, each, int(lease * 1000), int(overdue * 1000), *flat)
+        taken = await self._store.script(
+            "hooks_take", most, each, int(lease * 1000), int(overdue * 1000), " ".join(_FIELDS), *flat
+        )
         return [_delivery(*item) for item in taken]
 
     async def settle(
@@ -145,7 +150,7 @@ class Outbox:
         return bool(answer == "ok")
 
 
-def _delivery(receiver: str, message_id: str, event: str, attempt: int, flat: Any) -> Delivery:
-    record = as_mapping(flat)
+def _delivery(receiver: str, message_id: str, event: str, attempt: int, values: Sequence[str | None]) -> Delivery:
+    record = {name: value for name, value in zip(_FIELDS, values, strict=True) if value is not None}
     url = json.loads(record["body"])["callback_url"]
     return Delivery(receiver, message_id, event, attempt, url, payload(as_message(message_id, record)))

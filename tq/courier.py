@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from tq.connection import REDIS_ERRORS
 from tq.errors import TqError
+from tq.jsonlog import fields
 from tq.queue import TranslationQueue
 from tq.webhooks import Delivery, Outbox, can_sign, signing_keys
 
@@ -157,13 +159,18 @@ class Courier:
     async def _deliver(self, delivery: Delivery) -> None:
         try:
             sender = self._sender or self._open()
+            began = time.monotonic()
             answer = await sender.send(delivery.url, delivery.event, delivery.body)
             self._note(delivery.receiver, answer)
-            await self._settle(delivery, answer)
+            await self._settle(delivery, answer, time.monotonic() - began)
         except Exception as error:  # noqa: BLE001 - its lease runs out, and it is tried again
             known = isinstance(error, TqError)
+            said = _fields(delivery, error=error.type if isinstance(error, TqError) else type(error).__name__)
             logger.warning(
-                "the webhook of message %s waits: %s", delivery.message_id, error if known else type(error).__name__
+                "the webhook of message %s waits: %s",
+                delivery.message_id,
+                error if known else type(error).__name__,
+                extra=said,
             )
 
     def _open(self) -> Sender:
@@ -188,12 +195,19 @@ class Courier:
             if len(self._ill) > _MOST_ILL:
                 self._ill.pop(next(iter(self._ill)))
 
-    async def _settle(self, delivery: Delivery, answer: Answer) -> None:
+    async def _settle(self, delivery: Delivery, answer: Answer, seconds: float) -> None:
         if not answer.begun:
             await self._outbox.postpone(delivery, _POSTPONED * random.uniform(0.8, 1.2))
             return
         if not answer.error:
-            await self._outbox.settle(delivery, "delivered", http_status=answer.status)
+            if await self._outbox.settle(delivery, "delivered", http_status=answer.status):
+                logger.info(
+                    "the webhook of message %s to %s is delivered, HTTP %d",
+                    delivery.message_id,
+                    delivery.receiver,
+                    answer.status,
+                    extra=_fields(delivery, "delivered", http_status=answer.status, seconds=round(seconds, 3)),
+                )
             return
         delay = None if answer.final else next_delay(delivery.attempt, answer.retry_after, self._delays)
         status = "pending" if delay is not None else "disabled" if answer.status == 410 else "failed"
@@ -207,4 +221,16 @@ class Courier:
                 delivery.receiver,
                 delivery.attempt,
                 answer.error if answer.status is None else f"HTTP {answer.status}",
+                extra=_fields(delivery, status, error=answer.error, http_status=answer.status),
             )
+
+
+def _fields(delivery: Delivery, webhook: str | None = None, **more: str | float | None) -> Mapping[str, Any]:
+    return fields(
+        message_id=delivery.message_id,
+        webhook=webhook,
+        attempt=delivery.attempt,
+        receiver=delivery.receiver,
+        event=delivery.event,
+        **more,
+    )

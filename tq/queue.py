@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from ulid import ULID
 
-from tq import tracing
+from tq import jsonlog, tracing
 from tq.checkpoints import NOTHING, Spent
 from tq.errors import (
     ContentTooLarge,
@@ -57,7 +57,7 @@ from tq.messages import (
 )
 from tq.publisher import Publisher, token_of
 from tq.ratelimit import Limiter
-from tq.records import Claim, Token, callback_of
+from tq.records import Claim, Expired, Token, callback_of
 from tq.room import Room
 from tq.sealing import Sealer, load_sealer
 from tq.settings import Settings, get_settings
@@ -546,8 +546,9 @@ class TranslationQueue:
         count = 0
         poisoned = Poisoned(f"the worker process died {POISON_AFTER} times while it ran this message").record()
         while True:
-            tokens, failed = await self.store.reap(poisoned, _MOST_DUE)
+            tokens, failed, expired = await self.store.reap(poisoned, _MOST_DUE)
             self.publisher.soon(tokens)
+            _log_leases(expired, {token.message_id: token for token in tokens}, failed)
             await self.publisher.announce(failed, Status.FAILED)
             await self.publisher.flush()
             count += len(tokens)
@@ -568,6 +569,27 @@ class TranslationQueue:
         message = await self.get(message_id)
         self.publisher.soon([token_of(message)])
         return message
+
+
+def _log_leases(expired: Sequence[Expired], tokens: Mapping[str, Token], failed: Sequence[str]) -> None:
+    for each in expired:
+        token = tokens[each.message_id]
+        logger.info(
+            "message %s is queued again: the lease of its attempt %d at %s ran out",
+            each.message_id,
+            each.attempt,
+            each.process,
+            extra=jsonlog.fields(
+                message_id=each.message_id,
+                status=Status.QUEUED,
+                attempt=each.attempt,
+                queue=token.queue or get_queue_for_priority(token.priority),
+                process=each.process,
+            ),
+        )
+    for message_id in failed:
+        said = jsonlog.fields(message_id=message_id, status=Status.FAILED, error=Poisoned.type)
+        logger.warning("message %s failed: %s", message_id, Poisoned.type, extra=said)
 
 
 def unknown(message_id: str) -> UnknownMessage:

@@ -64,6 +64,15 @@ class Token:
     trace: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """A message that is queued again, as an attempt's lease ran out; ``process`` had it (``outside``: none of tq's)."""
+
+    message_id: str
+    attempt: int
+    process: str
+
+
 def as_mapping(answer: Any) -> dict[str, str]:
     """A hash, however the protocol brought it."""
     # RESP3 and redis-py's own reply parsing give a dict, scripts on RESP2 a flat list.

@@ -76,6 +76,7 @@ from tq.messages import HIGH_FROM, QUARANTINE, QUEUES, TRANSITIONS, Change, Mess
 from tq.records import (
     OUTLINE,
     Claim,
+    Expired,
     Token,
     as_change,
     as_claim,
@@ -570,16 +571,20 @@ class Store:
         """Whether this process reaps now; the lock only saves work, nothing depends on it."""
         return bool(await self.script("lock", owner, int(seconds * 1000)))
 
-    async def reap(self, poisoned: ErrorRecord, most: int = _BATCH) -> tuple[builtins.list[Token], builtins.list[str]]:
-        """One round of ``reap.lua``: tokens to publish, and ids that failed as poison.
+    async def reap(
+        self, poisoned: ErrorRecord, most: int = _BATCH
+    ) -> tuple[builtins.list[Token], builtins.list[str], builtins.list[Expired]]:
+        """One round of ``reap.lua``: tokens to publish, ids that failed as poison, and what lost its lease.
 
         When there are as many tokens as ``most``, more may be due: call again.
         """
-        flat, failed, held = await self.script(
+        flat, failed, held, expired = await self.script(
             "reap", most, self._ttl, json.dumps(poisoned), QUARANTINE_AFTER, POISON_AFTER
         )
         # The newest first, each before all others: in the end they stand as they stood.
-        return as_tokens(flat) + [replace(token, front=True) for token in as_tokens(held)], list(failed)
+        tokens = as_tokens(flat) + [replace(token, front=True) for token in as_tokens(held)]
+        triples = zip(expired[::3], expired[1::3], expired[2::3], strict=True)
+        return tokens, list(failed), [Expired(name, int(attempt), process) for name, attempt, process in triples]
 
     async def blame(self, message_id: str, process: str, poisoned: ErrorRecord) -> bool:
         """Fail a message that was seen to kill a process of this name; False when it does not run there."""

@@ -83,6 +83,31 @@ async def test_quarantine_hides_nobody(queue: TranslationQueue, raw: Any) -> Non
     assert raw.zrange("tq:open:high_priority", 0, -1) == ["m"]
 
 
+async def test_a_lease_that_ran_out_is_logged(
+    queue: TranslationQueue, raw: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Which message, which attempt, and who had it; once, and a retry that is due is none of that."""
+    caplog.set_level("INFO", logger="tq.queue")
+    await queue.submit(make_submission("Hello", to="fr", message_id="m", priority=9))
+    await queue.submit(make_submission("Hello", to="fr", message_id="outside"))
+    await refused(queue, 1)
+    await queue.set_status("outside", Status.RUNNING)
+    assert await queue.store.claim("m", "host:7:abc#1")
+    raw.zadd("tq:leases", {"m": 1, "outside": 1})
+    assert await queue.requeue_due() == 2
+    assert await queue.requeue_due() == 0
+    found = {record.fields["message_id"]: record for record in caplog.records if hasattr(record, "fields")}
+    assert len(caplog.records) == len(found) == 2
+    common = {"status": "queued"}
+    assert found["m"].fields == common | {
+        "message_id": "m", "attempt": 2, "queue": "high_priority", "process": "host:7:abc"
+    }  # fmt: skip
+    assert found["outside"].fields == common | {
+        "message_id": "outside", "attempt": 1, "queue": "default", "process": "outside"
+    }  # fmt: skip
+    assert {record.levelname for record in found.values()} == {"INFO"}
+
+
 @pytest.mark.parametrize("end", [Status.COMPLETED, Status.FAILED, Status.CANCELLED])
 async def test_an_end_ends_it(queue: TranslationQueue, raw: Any, end: Status) -> None:
     """However a message ends, it is not unfinished any more; when it is tried again, it has just begun."""

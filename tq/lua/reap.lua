@@ -1,10 +1,11 @@
 -- What time alone brings about: expired leases, due retries, records past their TTL, silent workers.
 -- ARGV: most of each kind, TTL in ms, error as JSON for a poisoned message, crashes that quarantine, that fail
 -- -> {flat list of id, queue ('' = by priority), priority to be published; ids that failed as poison; another such list
---    of those that were held by a pause that is over, newest first}
+--    of those that were held by a pause that is over, newest first; flat list of id, attempts, process of those whose
+--    lease expired}
 even_when_full()
 local most, ttl = tonumber(ARGV[1]), tonumber(ARGV[2])
-local publish, poisoned = {}, {}
+local publish, poisoned, expired = {}, {}, {}
 local function add(id, m)
   publish[#publish + 1] = id
   publish[#publish + 1] = m.queue or ''
@@ -35,6 +36,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'leases', '-inf', now, 'LIM
       end
       move(id, m, 'queued', { info = 'lease expired', outcome = 'expired' })
       add(id, m)
+      for _, value in ipairs({ id, m.attempts, process or m.owner }) do expired[#expired + 1] = value end
     end
   end
 end
@@ -92,4 +94,4 @@ for _, queue in ipairs({ QUEUES[1], QUEUES[2], QUARANTINE }) do
     end
   end
 end
-return { publish, poisoned, held }
+return { publish, poisoned, held, expired }

@@ -15,6 +15,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any, Final
 
 from ulid import ULID
@@ -44,6 +45,7 @@ from tq.failures import Failures, Retried
 from tq.fields import check_some_text, check_text, is_message_id
 from tq.figures import DEFAULT_ACCOUNT, RateInfo, Stats
 from tq.filters import MessageFilter
+from tq.known import KnownModels
 from tq.messages import (
     QUARANTINE,
     QUEUES,
@@ -104,6 +106,11 @@ class TranslationQueue:
         self.budget = Budget(self.settings)
         self.room = Room(self.settings.max_queued)
         self._sealer: Sealer | None = None
+
+    @cached_property
+    def known(self) -> KnownModels:
+        """The models of the settings."""
+        return KnownModels(self.settings, self.budget.prices)
 
     @property
     def sealer(self) -> Sealer:
@@ -371,7 +378,7 @@ class TranslationQueue:
 
     async def stats(self) -> Stats:
         """Depths, counts, workers, throughput, what was spent today, and the providers' limits."""
-        stats, rates = await asyncio.gather(self.store.stats(), Limiter(self.store, self.settings).state())
+        stats, rates = await asyncio.gather(self.store.stats(), Limiter(self.store, self.settings, self.known).state())
         known = [RateInfo.model_validate(asdict(rate)) for rate in rates]
         return stats.model_copy(update={"spend": self.budget.complete(stats.spend), "rates": known})
 

@@ -390,5 +390,7 @@ async def metrics(request: Request) -> Response:
     stats, totals, backlog = await asyncio.gather(queue.stats(), store.totals(), store.backlog())
     media = exposition.media_type(request.headers.get("accept", ""))
     process = this_process(streams.open)
-    text = figures(stats, totals, process, backlog, settings=queue.settings, version=__version__, media=media)
+    text = figures(
+        stats, totals, process, backlog, settings=queue.settings, version=__version__, media=media, known=queue.known
+    )
     return Response(text, headers={"Content-Type": media, "Vary": "Accept"})

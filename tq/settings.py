@@ -32,6 +32,8 @@ from tq.signing import parse_secrets
 _UNPREFIXED = frozenset({"redis_host", "redis_port", "redis_db", "redis_password", "openai_api_key", "openai_base_url"})
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
+#: Where requests go unless OPENAI_BASE_URL says another place.
+DEFAULT_BASE_URL: Final = "https://api.openai.com/v1"
 #: Set in the environment of a stack's children; not a setting.
 UNDER_STACK: Final = "TQ_UNDER_STACK"
 #: sun_path holds 104 bytes on macOS and 108 on Linux, terminating NUL included.
@@ -363,6 +365,11 @@ class Settings(BaseSettings):
     def allowed_hosts(self) -> frozenset[str]:
         """The names of TQ_API_ALLOWED_HOSTS as ``host_name`` gives them, and ``*``."""
         return frozenset(name if name == "*" else host_name(name) for name in _listed(self.api_allowed_hosts or ""))
+
+    @property
+    def provider_host(self) -> str:
+        """Where requests go, host and port."""
+        return urlsplit(self.openai_base_url or DEFAULT_BASE_URL).netloc.rpartition("@")[2]
 
     @property
     def provider_name(self) -> Literal["openai", "pseudo"]:

@@ -151,6 +151,34 @@ def test_a_message_that_is_put_off_is_unfinished(stack: httpx.Client) -> None:
     assert scrape(stack)["tq_oldest_unfinished_seconds"][queue] == 0
 
 
+def test_callers_cannot_make_series(stack: httpx.Client) -> None:
+    """Any number of invented models, and of keys, are one series each way; those of the default key stay."""
+    ids = [f"invented-{number}" for number in range(30)]
+    for name in ids:
+        key = {"api_key": f"sk-{name}"} if name.endswith("5") else {}
+        body = {"content": f"Hello {name}", "priority": 9, "model_name": name, "message_id": name, **key}
+        stack.post("/messages", json=body).raise_for_status()
+
+    def ended() -> bool:
+        found = stack.post("/messages/lookup", json={"message_ids": ids}).json()["messages"]
+        return all(message["finished_at"] for message in found)
+
+    wait_until(ended, "all have ended", timeout=60)
+    found = scrape(stack)
+    for name, series in found.items():
+        if name.startswith("tq_provider_"):
+            places = {tuple(dict(labels).get(part) for part in ("key", "model")) for labels in series}
+            assert places <= {
+                (None, None), ("default", "gpt-5.4-mini"), ("default", "other"), ("other", "other")
+            }, name  # fmt: skip
+    sent = {dict(labels)["model"]: value for labels, value in found["tq_provider_requests_total"].items()}
+    assert sent["gpt-5.4-mini"] > 0
+    assert sum(found["tq_provider_requests_total"].values()) >= len(ids)
+    assert ("default", "gpt-5.4-mini") in {
+        (dict(labels)["key"], dict(labels)["model"]) for labels in found["tq_provider_cool_down_seconds"]
+    }
+
+
 def test_both_formats_have_the_same_names(stack: httpx.Client) -> None:
     """OpenMetrics is what Prometheus asks for; it has every sample that the text format has."""
     media = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2"

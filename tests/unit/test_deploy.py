@@ -58,7 +58,8 @@ def known() -> dict[str, set[str]]:
         rates=[rate],
         spend=Spend(budget=1.0),
     )
-    text = figures(stats, as_totals({}), Process(), settings=Settings(), version="1")
+    totals = as_totals({'sent:["h", "k", "m"]': "1"})
+    text = figures(stats, totals, Process(), settings=Settings(), version="1")
     found: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:

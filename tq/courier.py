@@ -209,7 +209,7 @@ class Courier:
                     extra=_fields(delivery, "delivered", http_status=answer.status, seconds=round(seconds, 3)),
                 )
             return
-        delay = None if answer.final else next_delay(delivery.attempt, answer.retry_after, self._delays)
+        delay = None if answer.final else next_delay(delivery.turn, answer.retry_after, self._delays)
         status = "pending" if delay is not None else "disabled" if answer.status == 410 else "failed"
         settled = await self._outbox.settle(
             delivery, status, delay=delay or 0.0, http_status=answer.status, error=answer.error

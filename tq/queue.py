@@ -30,6 +30,7 @@ from tq.errors import (
     IllegalTransition,
     InvalidMessage,
     MissingKey,
+    NoCallback,
     Poisoned,
     QueueFull,
     ReportedError,
@@ -49,6 +50,7 @@ from tq.known import KnownModels
 from tq.messages import (
     QUARANTINE,
     QUEUES,
+    TERMINAL,
     TRANSITIONS,
     Change,
     Message,
@@ -353,8 +355,10 @@ class TranslationQueue:
         if not 1 <= limit <= _MAX_LIST:
             raise InvalidMessage(f"limit must be from 1 to {_MAX_LIST}")
         below = _below(cursor)
-        statuses = [status] if status else [*Status]
         matching = matching or MessageFilter()
+        # What was sent, or is to be, is of messages that have ended.
+        told = matching.callback not in {None, "waiting"}
+        statuses = [status] if status else [each for each in Status if each in TERMINAL or not told]
         if matching == MessageFilter(prefix=matching.prefix):
             # One more than wanted says whether there are more.
             if matching.prefix:
@@ -464,6 +468,24 @@ class TranslationQueue:
                     refused += 1
         more = str(found[-1][1]) if len(found) == _MOST_RETRIED else None
         return Retried(retried=count, refused=refused, next_cursor=more)
+
+    async def send_callback(self, message_id: str) -> Message:
+        """Send the webhook of a message that has ended again: at once, and as often as one that was never sent.
+
+        It has the same id as before. One that is under way is not sent twice for it.
+
+        Raises:
+            UnknownMessage: there is none.
+            NoCallback: it has no callback_url, or has not ended.
+        """
+        answer = await self.store.call_back(message_id) if is_message_id(message_id) else "gone"
+        if answer == "gone":
+            raise unknown(message_id)
+        if answer == "none":
+            raise NoCallback(f"message {message_id!r} has no callback_url", fix="name one when you submit")
+        if answer != "ok":
+            raise NoCallback(f"message {message_id!r} is {answer}", why="its webhook is sent when it has ended")
+        return await self.get(message_id)
 
     async def pause(self, queue: str) -> None:
         """Have nothing more of a queue begin until it is resumed; what runs goes on.

@@ -36,7 +36,7 @@ from tq.errors import TqError
 from tq.events import Streams
 from tq.figures import Stats
 from tq.filters import MessageFilter
-from tq.messages import MAX_PRIORITY, MIN_PRIORITY, Message, Status, Submission, parse_submission
+from tq.messages import MAX_PRIORITY, MIN_PRIORITY, CallbackStatus, Message, Status, Submission, parse_submission
 from tq.metrics import figures, this_process
 from tq.providers.pseudo import WARNING as PSEUDO_NOTE
 from tq.queue import TranslationQueue
@@ -179,13 +179,15 @@ async def list_messages(  # noqa: PLR0913, PLR0917 - FastAPI takes the parameter
     error: Annotated[_Word | None, Query(description="Type of the error.")] = None,
     q: Annotated[_Word | None, Query(description="Text in the id or in a value of the metadata.")] = None,
     prefix: Annotated[_Word | None, Query(description="How the id begins.")] = None,
+    callback: Annotated[CallbackStatus | None, Query(description="How it stands with the webhook.")] = None,
 ) -> Response:
     """List messages, newest first.
 
     With a filter a page may have fewer than `limit`, even none, although `next_cursor` names one after it: some
     thousand messages are looked at for each.
     """
-    matching = MessageFilter(to=to, source=source, priority=priority, model=model, error=error, q=q, prefix=prefix)
+    given = {"to": to, "source": source, "model": model, "error": error, "q": q, "prefix": prefix}
+    matching = MessageFilter(priority=priority, callback=callback, **given)
     messages, more = await queue_of(request).list(status, limit=limit, cursor=cursor, matching=matching)
     return answer(MessagePage(messages=messages, next_cursor=more))
 

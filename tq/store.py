@@ -527,6 +527,10 @@ class Store:
         """``ok``, ``gone``, or the status that forbids it."""
         return str(await self.script("cancel", message_id, self._ttl, token_hex(8)))
 
+    async def call_back(self, message_id: str) -> str:
+        """``ok``, ``gone``, ``none`` (it has no webhook), or the status of one that has not ended."""
+        return str(await self.script("hooks_again", message_id))
+
     async def retry(
         self, message_id: str, sealed: str, payer: tuple[str, int] = (DEFAULT_ACCOUNT, 0)
     ) -> tuple[str, int, int]:

@@ -19,7 +19,7 @@ from tq.targets import why_refused
 #: What the submitter has already, and what is no news: how it stands with the webhook itself.
 _NOT_TOLD: Final = {"content", "callback"}
 #: What is read of a record: all that is told, hence not its content, which may be long.
-_FIELDS: Final = (*OUTLINE, "translation")
+_FIELDS: Final = (*OUTLINE, "translation", "hook_before")
 _encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -71,6 +71,7 @@ class Delivery:
         message_id: whose end it tells of.
         event: its id: the same each time that it is sent.
         attempt: 1 for the first.
+        turn: the same since it was asked for, which is by hand the last time: so many attempts of all that it has.
         url: where it goes, secrets included.
         body: what is sent.
     """
@@ -79,6 +80,7 @@ class Delivery:
     message_id: str
     event: str
     attempt: int
+    turn: int
     url: str = field(repr=False)
     body: bytes = field(repr=False)
 
@@ -153,4 +155,5 @@ class Outbox:
 def _delivery(receiver: str, message_id: str, event: str, attempt: int, values: Sequence[str | None]) -> Delivery:
     record = {name: value for name, value in zip(_FIELDS, values, strict=True) if value is not None}
     url = json.loads(record["body"])["callback_url"]
-    return Delivery(receiver, message_id, event, attempt, url, payload(as_message(message_id, record)))
+    turn = attempt - int(record.get("hook_before", 0))
+    return Delivery(receiver, message_id, event, attempt, turn, url, payload(as_message(message_id, record)))

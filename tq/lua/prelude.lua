@@ -223,7 +223,8 @@ local function keep_hook(id)
     redis.call('COPY', key, snapshot_key(event))
     redis.call('PEXPIRE', snapshot_key(event), HOOKS_KEPT)
   end
-  redis.call('HDEL', key, 'hook_state', 'hook_event', 'hook_due', 'hook_attempts', 'hook_http', 'hook_error', 'hook_at')
+  redis.call('HDEL', key, 'hook_state', 'hook_event', 'hook_due', 'hook_attempts', 'hook_before', 'hook_http', 'hook_error',
+    'hook_at')
 end
 
 -- The key of the record that an event is about, or nil.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tq.messages import TRANSITIONS, Message, Status
+from tq.messages import QUEUES, TRANSITIONS, Message, Status, get_queue_for_priority
 
 ENDED = {Status.COMPLETED, Status.FAILED, Status.CANCELLED}
 LIVE = set(Status) - ENDED
@@ -37,6 +37,8 @@ class Entry:
     booked: int = 0
     error: bool = False
     translation: str | None = None
+    #: How often it was tried again by hand.
+    revivals: int = 0
     #: The lease, the retry or the record has run out, and nobody has noticed yet.
     over: bool = False
 
@@ -63,6 +65,8 @@ class Model:
         self.idempotency: dict[str, tuple[str, str]] = {}
         self.alive: set[str] = set()
         self.changes: list[tuple[str, Status]] = []
+        #: When each life began, as it was first seen: by seq and number of the life.
+        self._began: dict[tuple[int, int], float] = {}
 
     def of(self, *statuses: Status) -> list[str]:
         """The ids of these statuses, sorted."""
@@ -108,6 +112,7 @@ class Model:
         entry = self.entries[message_id]
         entry.crashes = entry.retries = 0
         entry.quarantined = False
+        entry.revivals += 1
         entry.sealed, entry.own_key = sealed, entry.own_key or bool(sealed)
 
     def reap(self, most: int) -> tuple[list[str], list[str]]:
@@ -206,6 +211,7 @@ class Model:
         for extra in ("tq:aged", "tq:republished"):
             assert set(found.pop(extra, ())) <= set(by_status[Status.QUEUED]), extra
         found.pop("tq:alive", None)
+        self._check_open(found)
         self._check_lines(found)
         expected = queued | {
             "tq:leases": set(by_status[Status.RUNNING]),
@@ -213,6 +219,17 @@ class Model:
             "tq:ended": {name for status in ENDED for name in by_status[status]},
         }
         assert {key: set(members) for key, members in found.items()} == {k: v for k, v in expected.items() if v}
+
+    def _check_open(self, found: dict[str, dict[str, float]]) -> None:
+        """What has not ended is known by its queue and by when its life began, and by nothing that happened since."""
+        for queue in QUEUES:
+            members = found.pop(f"tq:open:{queue}", {})
+            assert set(members) == {
+                name for name in self.of(*LIVE) if get_queue_for_priority(self.entries[name].priority) == queue
+            }
+            for name, began in members.items():
+                entry = self.entries[name]
+                assert self._began.setdefault((entry.seq, entry.revivals), began) == began, name
 
     def _check_lines(self, found: dict[str, dict[str, float]]) -> None:
         """Who stands in an account's line is queued at that priority, and an account has turns while it has a line."""
@@ -267,5 +284,6 @@ def _entry(record: dict[str, str], model: Entry) -> Entry:
         booked=int(record.get("booked", 0)),
         error="error" in record,
         translation=record.get("translation"),
+        revivals=model.revivals,
         over=model.over,
     )

@@ -71,15 +71,36 @@ _HEADERS: Final[Mapping[int, dict[str, Any]]] = {
     503: {"Retry-After": _SECONDS},
 }
 
+#: Of answers to a submit: how many messages may wait, how many more, and queues that are paused.
+PAUSED: Final = "TQ-Paused"
+ROOM: Final[Mapping[str, Any]] = {
+    "RateLimit-Policy": {
+        "description": "How many messages may wait (TQ_MAX_QUEUED).",
+        "schema": {"type": "string", "pattern": '^"queued";q=[0-9]+$'},
+    },
+    "RateLimit": {
+        "description": "How many more may be submitted before 503; left out where that is not known.",
+        "schema": {"type": "string", "pattern": '^"queued";r=[0-9]+$'},
+    },
+}
+ACCEPTED: Final[Mapping[str, Any]] = {
+    **ROOM,
+    PAUSED: {
+        "description": "Queues that it waits in and of which nothing begins, until somebody resumes them.",
+        "schema": {"type": "string", "pattern": "^[a-z_]+(, [a-z_]+)*$"},
+    },
+}
+
 Responses = dict[int | str, dict[str, Any]]
 
 
-def failures(*statuses: int) -> Responses:
-    """The ``responses`` of a route that may answer these statuses with a problem document."""
+def failures(*statuses: int, headers: Mapping[str, Any] | None = None) -> Responses:
+    """The ``responses`` of a route that may answer these statuses with a problem document, and these headers."""
     content = {problems.MEDIA_TYPE: {"schema": {"$ref": _REFERENCE.format(model="Problem")}}}
+    named = {status: _HEADERS.get(status, {}) | dict(headers or {}) for status in statuses}
     return {
         status: {"description": _REASONS[status], "content": content}
-        | ({"headers": _HEADERS[status]} if status in _HEADERS else {})
+        | ({"headers": named[status]} if named[status] else {})
         for status in statuses
     }
 

@@ -205,6 +205,10 @@ class AsyncClient:
         """See ``Client.resume``."""
         await self._send(wire.resume(queue))
 
+    async def send_callback(self, message_id: str) -> Message:
+        """See ``Client.send_callback``."""
+        return await self._send(wire.send_callback(message_id))
+
     # -- follow ------------------------------------------------------------------------------------
 
     async def watch(self, message_id: str | Message, timeout: float | None = None) -> AsyncGenerator[Message, None]:

@@ -317,6 +317,15 @@ class Backend(ABC):
         """Changes after a cursor (None: from now on); a round without any takes ``block`` seconds."""
 
     @abstractmethod
+    def send_callback(self, message_id: str) -> Message:
+        """Send the webhook of a message that has ended again.
+
+        Raises:
+            UnknownMessage: there is none.
+            NoCallback: it has no callback_url, or has not ended.
+        """
+
+    @abstractmethod
     def health(self) -> dict[str, Any]:
         """Return when the other side answers."""
 

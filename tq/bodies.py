@@ -323,6 +323,7 @@ class ApiStatus(BaseModel):
     status: str = "ok"
     version: str
     broker: str = Field(description="`connected`, or `unreachable` and why.")
+    paused: list[QueueName] = Field(default_factory=list, description="Queues of which nothing begins.")
     provider: str = Field(description="Who translates a message without a key of its own: `openai` or `pseudo`.")
     note: str | None = Field(
         default=None, exclude_if=is_none, description="With `pseudo`: that its output is not a translation."
@@ -341,3 +342,6 @@ class Readiness(BaseModel):
 
     status: str = Field(description="`ready` or `not ready`.")
     reasons: list[str] = Field(description="What is missing; empty when ready.")
+    paused: list[QueueName] = Field(
+        default_factory=list, description="Queues of which nothing begins; that does not make it unready."
+    )

@@ -203,6 +203,10 @@ class Client(Backend):
             except Unreachable as error:
                 time.sleep(breaks.pause(error))
 
+    def send_callback(self, message_id: str) -> Message:
+        """See ``Backend.send_callback``."""
+        return self._send(wire.send_callback(message_id))
+
     def health(self) -> dict[str, Any]:
         """The version of the API, and which broker it uses.
 

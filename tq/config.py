@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 from dotenv import dotenv_values
-from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from tq.settings import Settings, environment_name, redacted
+from tq.settings import Settings, environment_name, is_secret, redacted
 
 MASK: Final = "********"
 UNSET: Final = "-"
@@ -38,7 +37,7 @@ def setting_lines() -> list[SettingLine]:
         name = environment_name(field)
         source = "env" if name in environment else _ENV_FILE if name in file else "default"
         given: Any = environment.get(name) or file.get(name)
-        value = _default(info) if given is None else _masked(field, info, given)
+        value = _default(info) if given is None else _masked(field, given)
         lines.append(SettingLine(name, value, source, info.description or ""))
     return lines
 
@@ -62,11 +61,10 @@ def _default(info: FieldInfo) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _masked(field: str, info: FieldInfo, given: str) -> str:
+def _masked(field: str, given: str) -> str:
     if field in _URLS:
         try:
             return redacted(given)
         except ValueError:
             return MASK
-    secret = info.annotation is SecretStr or SecretStr in get_args(info.annotation)
-    return MASK if secret else given
+    return MASK if is_secret(field) else given

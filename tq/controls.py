@@ -1,4 +1,4 @@
-"""Routes of an operator: queues are paused and resumed, failures looked at and retried."""
+"""Routes of an operator: queues are paused and resumed, failures looked at and retried, webhooks sent again."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from fastapi.responses import Response
 from tq.apidocs import body, failures
 from tq.bodies import FailureSelection, QueueState, most_bytes, parse, read_json
 from tq.failures import Failures, Retried
-from tq.messages import QUARANTINE, QUEUES
-from tq.routing import answer, queue_of
+from tq.messages import QUARANTINE, QUEUES, Message
+from tq.routing import MessageId, answer, queue_of
 
 router = APIRouter(generate_unique_id_function=lambda route: route.name)
 
@@ -33,6 +33,21 @@ async def resume(request: Request, queue: _Queue) -> Response:
     """Go on with a queue that was paused."""
     await queue_of(request).resume(queue)
     return answer(QueueState(queue=queue, paused=False))
+
+
+@router.post(
+    "/messages/{message_id}/callback",
+    status_code=202,
+    response_model=Message,
+    responses=failures(404, 409),
+    tags=["messages"],
+)
+async def send_callback(request: Request, message_id: MessageId) -> Response:
+    """Send the webhook of a message that has ended again: one that was given up, or that got lost behind its receiver.
+
+    It is due at once, under the same `webhook-id`, and is sent again as often as a new one.
+    """
+    return answer(await queue_of(request).send_callback(message_id), 202)
 
 
 @router.get("/queue/failures", response_model=Failures, tags=["queue"])

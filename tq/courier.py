@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from tq.connection import REDIS_ERRORS
 from tq.errors import TqError
+from tq.jsonlog import fields
 from tq.queue import TranslationQueue
 from tq.webhooks import Delivery, Outbox, can_sign, signing_keys
 
@@ -33,10 +35,17 @@ _LEASE: Final = 45.0
 DELAYS: Final = (5.0, 30.0, 300.0, 1800.0, 7200.0, 18_000.0, 36_000.0, 36_000.0)
 _JITTER: Final = 0.2
 _MOST_RETRY_AFTER: Final = 36_000.0
-#: Under way at a time: in all, of a receiver, and of one that did not answer last time, who may not hold up others.
-_MOST: Final = 32
-_EACH: Final = 4
+#: Receivers that may have as many under way as one may (TQ_CALLBACK_PARALLEL) at the same time, and how many there are
+#: under way in all; more than the names that may hang (``lookups``).
+_RECEIVERS: Final = 8
+_LEAST: Final = 64
+_MOST: Final = 512
+#: Taken at once: each look is one script, which Redis does nothing beside.
+_TAKEN: Final = 64
+#: Under way to one that did not answer last time, who may not hold up others.
 _EACH_ILL: Final = 1
+#: Seconds until a webhook is looked at again whose name was not even asked for.
+_POSTPONED: Final = 3.0
 #: Receivers that are remembered as not answering.
 _MOST_ILL: Final = 1000
 #: Seconds that what is under way gets when the process ends.
@@ -64,7 +73,7 @@ class Courier:
         queue: whose messages' webhooks it delivers.
         poll: seconds between two looks.
         overdue: seconds that a webhook must have been due.
-        most: webhooks under way at a time.
+        most: webhooks under way at a time, of which one receiver has half at most; None = as many as fit the settings.
         delays: see ``DELAYS``.
         timeout: seconds for one request; what ``delivery`` says when None.
         resolve: see ``Sender``.
@@ -76,7 +85,7 @@ class Courier:
         *,
         poll: float = POLL,
         overdue: float = 0.0,
-        most: int = _MOST,
+        most: int | None = None,
         delays: Sequence[float] = DELAYS,
         timeout: float | None = None,
         resolve: Resolve | None = None,
@@ -85,7 +94,9 @@ class Courier:
         self._outbox = Outbox(queue.store, queue.settings.result_ttl)
         self._poll = poll
         self._overdue = overdue
-        self._most = most
+        parallel = queue.settings.callback_parallel
+        self._most = min(max(_LEAST, _RECEIVERS * parallel), _MOST) if most is None else most
+        self._each = min(parallel, max(1, self._most // 2))
         self._delays = delays
         self._timeout = timeout
         self._resolve = resolve
@@ -115,15 +126,15 @@ class Courier:
 
     async def look(self) -> int:
         """Begin to deliver what is due; returns how many that are."""
-        room = self._most - len(self._tasks)
+        room = min(self._most - len(self._tasks), _TAKEN)
         if room <= 0:
             return 0
         busy = Counter(self._tasks.values())
         rooms = {
-            receiver: max(0, (_EACH_ILL if receiver in self._ill else _EACH) - busy[receiver])
+            receiver: max(0, (_EACH_ILL if receiver in self._ill else self._each) - busy[receiver])
             for receiver in {*busy, *self._ill}
         }
-        taken = await self._outbox.take(room, each=_EACH, lease=_LEASE, overdue=self._overdue, rooms=rooms)
+        taken = await self._outbox.take(room, each=self._each, lease=_LEASE, overdue=self._overdue, rooms=rooms)
         for delivery in taken:
             task = asyncio.create_task(self._deliver(delivery))
             self._tasks[task] = delivery.receiver
@@ -148,13 +159,18 @@ class Courier:
     async def _deliver(self, delivery: Delivery) -> None:
         try:
             sender = self._sender or self._open()
+            began = time.monotonic()
             answer = await sender.send(delivery.url, delivery.event, delivery.body)
             self._note(delivery.receiver, answer)
-            await self._settle(delivery, answer)
+            await self._settle(delivery, answer, time.monotonic() - began)
         except Exception as error:  # noqa: BLE001 - its lease runs out, and it is tried again
             known = isinstance(error, TqError)
+            said = _fields(delivery, error=error.type if isinstance(error, TqError) else type(error).__name__)
             logger.warning(
-                "the webhook of message %s waits: %s", delivery.message_id, error if known else type(error).__name__
+                "the webhook of message %s waits: %s",
+                delivery.message_id,
+                error if known else type(error).__name__,
+                extra=said,
             )
 
     def _open(self) -> Sender:
@@ -171,17 +187,29 @@ class Courier:
         return self._sender
 
     def _note(self, receiver: str, answer: Answer) -> None:
+        if not answer.begun:
+            return
         self._ill.pop(receiver, None)
         if answer.status is None:
             self._ill[receiver] = None
             if len(self._ill) > _MOST_ILL:
                 self._ill.pop(next(iter(self._ill)))
 
-    async def _settle(self, delivery: Delivery, answer: Answer) -> None:
-        if not answer.error:
-            await self._outbox.settle(delivery, "delivered", http_status=answer.status)
+    async def _settle(self, delivery: Delivery, answer: Answer, seconds: float) -> None:
+        if not answer.begun:
+            await self._outbox.postpone(delivery, _POSTPONED * random.uniform(0.8, 1.2))
             return
-        delay = None if answer.final else next_delay(delivery.attempt, answer.retry_after, self._delays)
+        if not answer.error:
+            if await self._outbox.settle(delivery, "delivered", http_status=answer.status):
+                logger.info(
+                    "the webhook of message %s to %s is delivered, HTTP %d",
+                    delivery.message_id,
+                    delivery.receiver,
+                    answer.status,
+                    extra=_fields(delivery, "delivered", http_status=answer.status, seconds=round(seconds, 3)),
+                )
+            return
+        delay = None if answer.final else next_delay(delivery.turn, answer.retry_after, self._delays)
         status = "pending" if delay is not None else "disabled" if answer.status == 410 else "failed"
         settled = await self._outbox.settle(
             delivery, status, delay=delay or 0.0, http_status=answer.status, error=answer.error
@@ -193,4 +221,16 @@ class Courier:
                 delivery.receiver,
                 delivery.attempt,
                 answer.error if answer.status is None else f"HTTP {answer.status}",
+                extra=_fields(delivery, status, error=answer.error, http_status=answer.status),
             )
+
+
+def _fields(delivery: Delivery, webhook: str | None = None, **more: str | float | None) -> Mapping[str, Any]:
+    return fields(
+        message_id=delivery.message_id,
+        webhook=webhook,
+        attempt=delivery.attempt,
+        receiver=delivery.receiver,
+        event=delivery.event,
+        **more,
+    )

@@ -22,7 +22,7 @@ from tq.lines import span
 from tq.options import connect
 from tq.ports import http_url, require_free_port
 from tq.queue import TranslationQueue
-from tq.settings import Settings, load_settings, redacted
+from tq.settings import DEFAULT_BASE_URL, Settings, load_settings, redacted
 from tq.stackfile import find_stack
 from tq.terminal import clean, paint, write
 
@@ -243,7 +243,7 @@ def _provider(settings: Settings) -> Finding:
             "provider", "pseudo: its output is accents, NOT a translation; set OPENAI_API_KEY or OPENAI_BASE_URL"
         )
     key = settings.openai_api_key
-    base = (settings.openai_base_url or "https://api.openai.com/v1").rstrip("/")
+    base = (settings.openai_base_url or DEFAULT_BASE_URL).rstrip("/")
     if key is None and settings.openai_base_url is None:
         return Finding("provider", "openai, but there is no key", "set OPENAI_API_KEY", 1)
     headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}

@@ -247,6 +247,15 @@ class MissingKey(TqError):
     exit_code = 2
 
 
+class NoCallback(TqError):
+    """The message has no webhook that could be sent now."""
+
+    type = "no-callback"
+    title = "No webhook to send"
+    http_status = 409
+    exit_code = 2
+
+
 class BudgetExceeded(TqError):
     """TQ_BUDGET_PER_DAY is spent for this key and day: nothing is accepted, and nothing sent to the provider."""
 

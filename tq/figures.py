@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final
 
@@ -91,6 +92,14 @@ class RateInfo(BaseModel):
     refused: Count
 
 
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Webhooks that are not delivered yet; ``overdue`` is the seconds that the one has been due that is for longest."""
+
+    pending: int = 0
+    overdue: float = 0.0
+
+
 class Stats(BaseModel):
     """What ``GET /queue/stats`` answers. Throughput counts messages that ended in the last minute."""
 
@@ -99,6 +108,13 @@ class Stats(BaseModel):
     queues: dict[str, int] = Field(description="queued messages per queue")
     priorities: list[QueueDepth] = Field(description="per queue and priority, only where something waits")
     oldest_wait: float = Field(description="seconds the longest-waiting queued message has waited")
+    oldest_unfinished: float = Field(
+        default=0.0,
+        description="seconds since the oldest message that has not ended was submitted, or tried again by hand",
+    )
+    oldest_unfinished_by_queue: dict[str, float] = Field(
+        default_factory=dict, description="the same for each queue, by the priority of messages"
+    )
     counts: dict[Status, int] = Field(description="messages kept, by status")
     running: int
     retries_pending: int

@@ -29,6 +29,7 @@ class MessageFilter:
         error: type of the error, of those that failed or are retried.
         q: text in the id or in a value of the caller's own metadata, whatever its case.
         prefix: how the id begins.
+        callback: how it stands with the webhook, as ``Callback.status`` says.
     """
 
     to: str | None = None
@@ -38,6 +39,7 @@ class MessageFilter:
     error: str | None = None
     q: str | None = None
     prefix: str | None = None
+    callback: str | None = None
 
     def parameters(self) -> dict[str, str | int]:
         """As parameters of ``GET /messages``."""

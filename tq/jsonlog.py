@@ -25,7 +25,8 @@ def fields(**values: str | float | None) -> Mapping[str, Any]:
     """For ``extra``: what a line says besides its words; None is left out.
 
     The names are the same everywhere: ``message_id``, ``status``, ``attempt``, ``error`` (a type slug), ``seconds``,
-    ``tokens``, ``delay``, ``model``, ``queue``.
+    ``tokens``, ``delay``, ``model``, ``queue``; ``process``, whose lease ran out; of webhooks also what came of it
+    (``webhook``), ``receiver``, ``event`` and ``http_status``, and ``attempt`` and ``error`` are theirs.
     """
     return {"fields": {name: value for name, value in values.items() if value is not None}}
 

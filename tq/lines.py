@@ -280,7 +280,12 @@ def figures(stats: Stats) -> str:
     rates = ", ".join(f"{name} {number:g}" for name, number in stats.throughput.items())
     if stats.paused:
         pairs.append(("paused", f"{', '.join(stats.paused)} (go on: tq resume {' '.join(stats.paused)})"))
-    pairs += [("queues", depths), ("oldest wait", span(stats.oldest_wait)), ("last minute", rates)]
+    pairs += [
+        ("queues", depths),
+        ("oldest wait", span(stats.oldest_wait)),
+        ("unfinished", f"the oldest for {span(stats.oldest_unfinished)}" if stats.oldest_unfinished else "none"),
+        ("last minute", rates),
+    ]
     lines = columns(pairs)
     if stats.priorities:
         lines += ["", *columns([("QUEUE", "PRI", "QUEUED", "OLDEST"), *_depths(stats)])]

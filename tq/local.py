@@ -143,6 +143,10 @@ class LocalClient(Backend):
         """Changes after a cursor (None: from now on); a round without any takes ``block`` seconds."""
         return _StreamOfStore(self, self._queue, after or self.call(self._queue.store.newest_cursor()), block)
 
+    def send_callback(self, message_id: str) -> Message:
+        """See ``TranslationQueue.send_callback``."""
+        return self.call(self._queue.send_callback(message_id))
+
     def health(self) -> dict[str, Any]:
         """That Redis answers.
 

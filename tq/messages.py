@@ -280,7 +280,7 @@ class Callback(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    url: str = Field(description="Without the values of its query.")
+    url: str = Field(description="Its beginning: at most a short first part of the path, and no values of the query.")
     status: CallbackStatus = Field(
         description="`waiting`: the message has not ended. `pending`: it is sent, or sent again. `failed`: given up. "
         "`disabled`: the receiver answered 410, and wants no more."

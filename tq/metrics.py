@@ -5,13 +5,14 @@ Counters come from the store, so that they outlive every process and are the sam
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from tq.errors import ERRORS, AttemptError, BudgetExceeded
 from tq.exposition import TEXT, Family, counter, gauge, render
-from tq.figures import RateInfo, Stats
+from tq.figures import DEFAULT_ACCOUNT, Backlog, RateInfo, Stats
+from tq.known import KnownModels
 from tq.messages import MAX_PRIORITY, MIN_PRIORITY, QUARANTINE, QUEUES, get_queue_for_priority
 from tq.settings import Settings
 from tq.tallies import OTHER, OUTCOMES, REASONED, Totals
@@ -47,17 +48,20 @@ def figures(
     stats: Stats,
     totals: Totals,
     process: Process,
+    backlog: Backlog | None = None,
     *,
     settings: Settings,
     version: str,
     media: str = TEXT,
+    known: KnownModels | None = None,
 ) -> str:
-    """The figures as Prometheus reads them."""
+    """The figures as Prometheus reads them; ``known`` are the models of the settings."""
     families = [
         gauge("tq_info", "What answers here.", [({"version": version, "provider": settings.provider_name}, 1)]),
         *_queue(stats, settings),
         *_attempts(totals),
-        *_provider(stats, totals),
+        *_webhooks(totals, backlog or Backlog()),
+        *_provider(stats, totals, known or KnownModels(settings)),
         *_workers(stats),
         *_spend(stats),
         *_process(process),
@@ -81,6 +85,11 @@ def _queue(stats: Stats, settings: Settings) -> Iterator[Family]:
         "tq_oldest_wait_seconds",
         "How long the longest-waiting message has waited, by queue and priority.",
         [(label, depth.oldest_wait if depth else 0) for label, depth in zip(labels, found, strict=True)],
+    )
+    yield gauge(
+        "tq_oldest_unfinished_seconds",
+        "How long ago the oldest message was submitted, or tried again by hand, that has not ended; by queue.",
+        [({"queue": queue}, stats.oldest_unfinished_by_queue.get(queue, 0)) for queue in QUEUES],
     )
     yield gauge(
         "tq_max_queued_messages", "TQ_MAX_QUEUED: above it, submissions are refused.", [({}, settings.max_queued)]
@@ -125,15 +134,28 @@ def _attempts(totals: Totals) -> Iterator[Family]:
             for outcome, reason in pairs
         ],
     )
+    yield counter("tq_lease_expiries", "Leases that ran out: a worker died, or stood still.", [({}, totals.expiries)])
+
+
+def _webhooks(totals: Totals, backlog: Backlog) -> Iterator[Family]:
     yield counter(
         "tq_webhooks",
         "Attempts to deliver a webhook, by outcome; retried ones are followed by another.",
         [({"outcome": outcome}, count) for outcome, count in totals.hooks.items()],
     )
-    yield counter("tq_lease_expiries", "Leases that ran out: a worker died, or stood still.", [({}, totals.expiries)])
+    yield gauge(
+        "tq_webhooks_pending",
+        "Webhooks that are not delivered yet, and not given up; those that are sent again later are among them.",
+        [({}, backlog.pending)],
+    )
+    yield gauge(
+        "tq_webhooks_oldest_due_seconds",
+        "For how long the webhook has been due that has been for longest; 0: none is, or all of them are under way.",
+        [({}, backlog.overdue)],
+    )
 
 
-def _provider(stats: Stats, totals: Totals) -> Iterator[Family]:
+def _provider(stats: Stats, totals: Totals, known: KnownModels) -> Iterator[Family]:
     yield Family(
         "tq_provider_call_seconds",
         "histogram",
@@ -142,47 +164,56 @@ def _provider(stats: Stats, totals: Totals) -> Iterator[Family]:
         total=totals.calls_seconds,
     )
     yield counter("tq_provider_refusals", "Calls that a provider refused with 429.", [({}, totals.throttled)])
-    accounts = [(_account(rate), rate) for rate in stats.rates]
     yield counter(
         "tq_provider_requests",
-        "Requests to a provider, by account; forgotten an hour after the last.",
-        [(labels, rate.sent) for labels, rate in accounts],
+        "Requests to a provider, by endpoint, key and model; other: keys of callers, and models that only they name.",
+        [({"host": host, "key": key, "model": model}, count) for (host, key, model), count in totals.sent.items()],
     )
-    for name, text, values in (
+    accounts: dict[tuple[str, str, str], list[RateInfo]] = {}
+    for rate in stats.rates:
+        accounts.setdefault(_account(rate, known), []).append(rate)
+    groups = [(dict(zip(("host", "key", "model"), account, strict=True)), rates) for account, rates in accounts.items()]
+    for name, text, read in (
         (
             "cool_down_seconds",
-            "Nothing is sent for so long, after a refusal; 0: it is.",
-            [rate.cool_down for _, rate in accounts],
+            "Nothing is sent for so long, after a refusal; 0: it is. Of several accounts the longest.",
+            lambda rate: rate.cool_down,
         ),
         (
             "exhausted_seconds",
-            "The account is empty, and is tried again after so long; 0: it is not.",
-            [rate.exhausted for _, rate in accounts],
+            "The account is empty, and is tried again after so long; 0: it is not. Of several the longest.",
+            lambda rate: rate.exhausted,
         ),
         (
             "put_off_seconds",
             "Until the last message that was put off has its turn, about.",
-            [rate.waiting for _, rate in accounts],
+            lambda rate: rate.waiting,
         ),
     ):
-        yield gauge(
-            f"tq_provider_{name}",
-            text,
-            [(labels, value) for (labels, _), value in zip(accounts, values, strict=True)],
-        )
+        yield gauge(f"tq_provider_{name}", text, [(labels, max(map(read, rates))) for labels, rates in groups])
     yield gauge(
         "tq_provider_limit_per_minute",
-        "The limit of an account as it is applied now, in requests or tokens, and who said so.",
+        "The limit of an account as it is applied now, in requests or tokens, and who said so; of several the highest.",
         [
-            ({**labels, "dimension": dimension, "source": limit.source}, limit.per_minute)
-            for labels, rate in accounts
-            for dimension, limit in rate.limits.items()
+            ({**labels, "dimension": dimension, "source": source}, limit)
+            for labels, rates in groups
+            for (dimension, source), limit in _limits(rates).items()
         ],
     )
 
 
-def _account(rate: RateInfo) -> dict[str, str]:
-    return {"host": rate.host, "key": rate.key, "model": rate.model}
+def _account(rate: RateInfo, known: KnownModels) -> tuple[str, str, str]:
+    """As the requests are counted: callers choose keys and models, and a series stays for each that there ever was."""
+    return rate.host, rate.key if rate.key == DEFAULT_ACCOUNT else OTHER, known.label(rate.model)
+
+
+def _limits(rates: Sequence[RateInfo]) -> dict[tuple[str, str], int]:
+    found: dict[tuple[str, str], int] = {}
+    for rate in rates:
+        for dimension, limit in rate.limits.items():
+            place = dimension, limit.source
+            found[place] = max(limit.per_minute, found.get(place, 0))
+    return found
 
 
 def _workers(stats: Stats) -> Iterator[Family]:

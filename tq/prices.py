@@ -74,10 +74,14 @@ class Prices:
 
     def find(self, model: str) -> Price | None:
         """The model's price: its own, else that of the longest pattern that fits; None when none does."""
+        name = self.entry(model)
+        return None if name is None else self.by_name[name]
+
+    def entry(self, model: str) -> str | None:
+        """The name or pattern that the model's price is under; None when it has none."""
         if model in self.by_name:
-            return self.by_name[model]
-        patterns = [name for name in self.by_name if fnmatchcase(model, name)]
-        return self.by_name[max(patterns, key=len)] if patterns else None
+            return model
+        return max((name for name in self.by_name if fnmatchcase(model, name)), key=len, default=None)
 
     def cost(self, model: str, prompt_tokens: int, completion_tokens: int) -> int | None:
         """Nano-units for so many tokens, rounded up; None when the model's price is unknown."""

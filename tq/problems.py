@@ -89,9 +89,9 @@ def problem_of(error: TqError, instance: str) -> Problem:
     )
 
 
-def response(error: TqError, instance: str) -> Response:
-    """An error as the answer to a request."""
-    headers = {}
+def response(error: TqError, instance: str, more: Mapping[str, str] | None = None) -> Response:
+    """An error as the answer to a request, with ``more`` headers than it has by itself."""
+    headers = dict(more or {})
     if error.http_status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
     elif error.retryable and error.http_status in {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS}:

@@ -15,11 +15,12 @@ import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any, Final
 
 from ulid import ULID
 
-from tq import tracing
+from tq import jsonlog, tracing
 from tq.checkpoints import NOTHING, Spent
 from tq.errors import (
     ContentTooLarge,
@@ -29,6 +30,7 @@ from tq.errors import (
     IllegalTransition,
     InvalidMessage,
     MissingKey,
+    NoCallback,
     Poisoned,
     QueueFull,
     ReportedError,
@@ -44,9 +46,11 @@ from tq.failures import Failures, Retried
 from tq.fields import check_some_text, check_text, is_message_id
 from tq.figures import DEFAULT_ACCOUNT, RateInfo, Stats
 from tq.filters import MessageFilter
+from tq.known import KnownModels
 from tq.messages import (
     QUARANTINE,
     QUEUES,
+    TERMINAL,
     TRANSITIONS,
     Change,
     Message,
@@ -57,7 +61,8 @@ from tq.messages import (
 )
 from tq.publisher import Publisher, token_of
 from tq.ratelimit import Limiter
-from tq.records import Claim, Token, callback_of
+from tq.records import Claim, Expired, Token, callback_of
+from tq.room import Room
 from tq.sealing import Sealer, load_sealer
 from tq.settings import Settings, get_settings
 from tq.spending import Budget
@@ -101,9 +106,13 @@ class TranslationQueue:
         self.store = open_store(self.settings)
         self.publisher = Publisher(self.settings, self.store)
         self.budget = Budget(self.settings)
-        #: How many messages waited when one was submitted here last.
-        self.queued = 0
+        self.room = Room(self.settings.max_queued)
         self._sealer: Sealer | None = None
+
+    @cached_property
+    def known(self) -> KnownModels:
+        """The models of the settings."""
+        return KnownModels(self.settings, self.budget.prices)
 
     @property
     def sealer(self) -> Sealer:
@@ -206,9 +215,9 @@ class TranslationQueue:
             submitted.span.end()
 
     async def _outcome(self, submitted: _Submitted) -> Message:
-        outcome, known, now, *queued = await submitted.answer
+        outcome, known, now, queued, paused = await submitted.answer
+        self.room.hear(queued, get_queue_for_priority(submitted.priority), paused=bool(paused))
         if outcome == "new":
-            self.queued = int(queued[0])
             trace = submitted.span.carrier if submitted.span else ""
             self.publisher.soon([Token(submitted.message_id, None, submitted.priority, trace=trace)])
             return _new_message(submitted.message_id, submitted.priority, submitted.body, now)
@@ -346,8 +355,10 @@ class TranslationQueue:
         if not 1 <= limit <= _MAX_LIST:
             raise InvalidMessage(f"limit must be from 1 to {_MAX_LIST}")
         below = _below(cursor)
-        statuses = [status] if status else [*Status]
         matching = matching or MessageFilter()
+        # What was sent, or is to be, is of messages that have ended.
+        told = matching.callback not in {None, "waiting"}
+        statuses = [status] if status else [each for each in Status if each in TERMINAL or not told]
         if matching == MessageFilter(prefix=matching.prefix):
             # One more than wanted says whether there are more.
             if matching.prefix:
@@ -371,7 +382,7 @@ class TranslationQueue:
 
     async def stats(self) -> Stats:
         """Depths, counts, workers, throughput, what was spent today, and the providers' limits."""
-        stats, rates = await asyncio.gather(self.store.stats(), Limiter(self.store, self.settings).state())
+        stats, rates = await asyncio.gather(self.store.stats(), Limiter(self.store, self.settings, self.known).state())
         known = [RateInfo.model_validate(asdict(rate)) for rate in rates]
         return stats.model_copy(update={"spend": self.budget.complete(stats.spend), "rates": known})
 
@@ -457,6 +468,24 @@ class TranslationQueue:
                     refused += 1
         more = str(found[-1][1]) if len(found) == _MOST_RETRIED else None
         return Retried(retried=count, refused=refused, next_cursor=more)
+
+    async def send_callback(self, message_id: str) -> Message:
+        """Send the webhook of a message that has ended again: at once, and as often as one that was never sent.
+
+        It has the same id as before. One that is under way is not sent twice for it.
+
+        Raises:
+            UnknownMessage: there is none.
+            NoCallback: it has no callback_url, or has not ended.
+        """
+        answer = await self.store.call_back(message_id) if is_message_id(message_id) else "gone"
+        if answer == "gone":
+            raise unknown(message_id)
+        if answer == "none":
+            raise NoCallback(f"message {message_id!r} has no callback_url", fix="name one when you submit")
+        if answer != "ok":
+            raise NoCallback(f"message {message_id!r} is {answer}", why="its webhook is sent when it has ended")
+        return await self.get(message_id)
 
     async def pause(self, queue: str) -> None:
         """Have nothing more of a queue begin until it is resumed; what runs goes on.
@@ -546,8 +575,9 @@ class TranslationQueue:
         count = 0
         poisoned = Poisoned(f"the worker process died {POISON_AFTER} times while it ran this message").record()
         while True:
-            tokens, failed = await self.store.reap(poisoned, _MOST_DUE)
+            tokens, failed, expired = await self.store.reap(poisoned, _MOST_DUE)
             self.publisher.soon(tokens)
+            _log_leases(expired, {token.message_id: token for token in tokens}, failed)
             await self.publisher.announce(failed, Status.FAILED)
             await self.publisher.flush()
             count += len(tokens)
@@ -568,6 +598,27 @@ class TranslationQueue:
         message = await self.get(message_id)
         self.publisher.soon([token_of(message)])
         return message
+
+
+def _log_leases(expired: Sequence[Expired], tokens: Mapping[str, Token], failed: Sequence[str]) -> None:
+    for each in expired:
+        token = tokens[each.message_id]
+        logger.info(
+            "message %s is queued again: the lease of its attempt %d at %s ran out",
+            each.message_id,
+            each.attempt,
+            each.process,
+            extra=jsonlog.fields(
+                message_id=each.message_id,
+                status=Status.QUEUED,
+                attempt=each.attempt,
+                queue=token.queue or get_queue_for_priority(token.priority),
+                process=each.process,
+            ),
+        )
+    for message_id in failed:
+        said = jsonlog.fields(message_id=message_id, status=Status.FAILED, error=Poisoned.type)
+        logger.warning("message %s failed: %s", message_id, Poisoned.type, extra=said)
 
 
 def unknown(message_id: str) -> UnknownMessage:

@@ -21,9 +21,12 @@ from math import inf
 from typing import Any, Final
 
 from tq.errors import AttemptDeferred, QuotaExhausted, TqError
+from tq.figures import DEFAULT_ACCOUNT
+from tq.known import KnownModels
 from tq.rateheaders import Dimension, quotas
 from tq.settings import Settings
 from tq.store import Store
+from tq.tallies import OTHER
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +49,10 @@ _LONGEST_COOL: Final = 15.0
 #: One slot of this process in so many may wait in place: for all accounts, and for one.
 _WAITING_SHARE: Final = 4
 _WAITING_SHARE_OF_ONE: Final = 8
+#: Characters of a host and a model that are shown.
+_MOST_LETTERS: Final = 200
+#: Models of the settings whose accounts are always shown.
+_MOST_KNOWN: Final = 50
 #: Accounts that a process remembers.
 _MOST_ACCOUNTS: Final = 10_000
 
@@ -74,7 +81,7 @@ class Account:
     @property
     def label(self) -> str:
         """The account as people may see it, in JSON."""
-        return json.dumps([self.host[:200], self.key[:8], self.model[:200]])
+        return json.dumps([self.host[:_MOST_LETTERS], self.key[:8], self.model[:_MOST_LETTERS]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +155,8 @@ class _Local:
     waiting: int = 0
     news: float = 0.0
     look: asyncio.Task[bool] | None = None
+    #: What its calls are counted as: bounded, whatever callers name.
+    counted: str = ""
 
     def may_start(self) -> bool:
         """Whether one more call, which is counted, is not yet too many for an endpoint that has never answered."""
@@ -166,10 +175,13 @@ class Limiter:
     Args:
         store: where all workers meet.
         settings: ``rate_requests`` and ``rate_tokens`` (a minute) win over what is learnt.
+        known: the models of the settings.
     """
 
-    def __init__(self, store: Store, settings: Settings) -> None:
+    def __init__(self, store: Store, settings: Settings, known: KnownModels | None = None) -> None:
         self._store = store
+        self._host = settings.provider_host
+        self._known = known or KnownModels(settings)
         self._configured = (settings.rate_requests or 0, settings.rate_tokens or 0)
         self._most_waiting = max(1, settings.concurrency // _WAITING_SHARE)
         self._most_of_one = max(1, settings.concurrency // _WAITING_SHARE_OF_ONE)
@@ -306,17 +318,23 @@ class Limiter:
     async def state(self, most: int = 20) -> list[RateState]:
         """The accounts used in the last hour, at most so many, those first that are slowed down or stopped.
 
+        Those of the default key are always among them, as far as their models are known: others come and go as callers
+        like.
+
         Raises:
             Unreachable, StoreRefused, StoreFull: as all methods of the store.
         """
-        return [_as_state(entry) for entry in json.loads(await self._store.script("rate_state", most))]
+        ours = [Account(self._host, DEFAULT_ACCOUNT, model).digest for model in self._known.names[:_MOST_KNOWN]]
+        return [_as_state(entry) for entry in json.loads(await self._store.script("rate_state", most, *ours))]
 
     # -- the store ---------------------------------------------------------------------------------
 
     def _local(self, account: Account) -> _Local:
         local = self._accounts.get(account)
         if local is None:
-            local = self._accounts[account] = _Local(limited=self._configured != (0, 0))
+            key = DEFAULT_ACCOUNT if account.key == DEFAULT_ACCOUNT else OTHER
+            counted = json.dumps([account.host[:_MOST_LETTERS], key, self._known.label(account.model)[:_MOST_LETTERS]])
+            local = self._accounts[account] = _Local(limited=self._configured != (0, 0), counted=counted)
             if len(self._accounts) > _MOST_ACCOUNTS:
                 self._accounts.popitem(last=False)
         self._accounts.move_to_end(account)
@@ -340,7 +358,7 @@ class Limiter:
         """What the script answers; None when the store cannot be asked."""
         local = self._local(account)
         unreported, local.unreported = local.unreported, 0
-        common = (account.digest, account.label, *self._configured, unreported)
+        common = (account.digest, account.label, *self._configured, unreported, local.counted)
         try:
             return await self._store.script("rate", *common, verb, *arguments)
         except TqError as error:

@@ -64,6 +64,15 @@ class Token:
     trace: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """A message that is queued again, as an attempt's lease ran out; ``process`` had it (``outside``: none of tq's)."""
+
+    message_id: str
+    attempt: int
+    process: str
+
+
 def as_mapping(answer: Any) -> dict[str, str]:
     """A hash, however the protocol brought it."""
     # RESP3 and redis-py's own reply parsing give a dict, scripts on RESP2 a flat list.
@@ -222,10 +231,14 @@ def as_stats(data: Mapping[str, Any]) -> Stats:
         )
     counts = {status: data["counts"][status] for status in Status}
     rates = data["rates"]
+    # A clock that was set back must not make it negative.
+    unfinished = {queue: round(max(0, waited) / 1000, 3) for queue, waited in data["unfinished"].items()}
     return Stats(
         queues=queues,
         priorities=depths,
         oldest_wait=max((depth.oldest_wait for depth in depths), default=0.0),
+        oldest_unfinished=max(unfinished.values()),
+        oldest_unfinished_by_queue=unfinished,
         counts=counts,
         running=counts[Status.RUNNING],
         retries_pending=counts[Status.RETRYING],

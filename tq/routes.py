@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Header, Query, Request
@@ -10,7 +12,7 @@ from fastapi.responses import Response
 from pydantic import StringConstraints
 
 from tq import __version__, exposition, page, problems
-from tq.apidocs import body, failures, links
+from tq.apidocs import ACCEPTED, PAUSED, ROOM, body, failures, links
 from tq.attempts import Attempts
 from tq.bodies import (
     Accepted,
@@ -30,9 +32,10 @@ from tq.bodies import (
     parse,
     read_json,
 )
+from tq.errors import TqError
 from tq.figures import Stats
 from tq.filters import MessageFilter
-from tq.messages import MAX_PRIORITY, MIN_PRIORITY, Message, Status, Submission, parse_submission
+from tq.messages import MAX_PRIORITY, MIN_PRIORITY, CallbackStatus, Message, Status, Submission, parse_submission
 from tq.metrics import figures, this_process
 from tq.providers.pseudo import WARNING as PSEUDO_NOTE
 from tq.queue import TranslationQueue
@@ -65,9 +68,17 @@ router = APIRouter(generate_unique_id_function=lambda route: route.name)
 
 
 def _room(queue: TranslationQueue) -> dict[str, str]:
-    """How much room is left in the queue (draft-ietf-httpapi-ratelimit-headers)."""
-    most = queue.settings.max_queued
-    return {"RateLimit-Policy": f'"queued";q={most}', "RateLimit": f'"queued";r={max(0, most - queue.queued)}'}
+    """How much room is left in the queue, where that is known (draft-ietf-httpapi-ratelimit-headers)."""
+    left = queue.room.left
+    policy = {"RateLimit-Policy": f'"queued";q={queue.settings.max_queued}'}
+    return policy if left is None else policy | {"RateLimit": f'"queued";r={left}'}
+
+
+def _paused(queue: TranslationQueue, messages: Iterable[object]) -> dict[str, str]:
+    """Of which queues that these messages wait in nothing begins."""
+    waiting = {each.queue for each in messages if isinstance(each, Message) and each.status is Status.QUEUED}
+    paused = ", ".join(name for name in sorted(waiting) if queue.room.is_paused(name))
+    return {PAUSED: paused} if paused else {}
 
 
 # -- messages --------------------------------------------------------------------------------------
@@ -80,10 +91,13 @@ def _room(queue: TranslationQueue) -> dict[str, str]:
     responses={
         202: {
             "description": "Stored.",
-            "headers": {"Location": {"required": True, "schema": {"type": "string", "format": "uri-reference"}}},
+            "headers": {
+                "Location": {"required": True, "schema": {"type": "string", "format": "uri-reference"}},
+                **ACCEPTED,
+            },
             "links": _QUEUED,
         },
-        **failures(402, 409, 415, 422),
+        **failures(402, 409, 413, 415, 422, 503, headers=ROOM),
     },
     openapi_extra=body(Submission, example=_EXAMPLE),
     tags=["messages"],
@@ -106,16 +120,20 @@ async def submit(
     The same `message_id` with the same body answers the message that is there.
     """
     queue = queue_of(request)
-    submission = parse_submission(await read_json(request, most_bytes(queue.settings)))
-    message = await queue.submit(submission, idempotency_key)
-    return answer(message, 202, {"Location": f"/messages/{message.message_id}", **_room(queue)})
+    try:
+        submission = parse_submission(await read_json(request, most_bytes(queue.settings)))
+        message = await queue.submit(submission, idempotency_key)
+    except TqError as error:
+        return problems.response(error, problems.instance_of(request.scope), _room(queue))
+    location = {"Location": f"/messages/{message.message_id}"}
+    return answer(message, 202, location | _room(queue) | _paused(queue, [message]))
 
 
 @router.post(
     "/messages/batch",
     status_code=202,
     response_model=BatchResults,
-    responses=failures(415, 422),
+    responses={202: {"headers": ACCEPTED}, **failures(413, 415, 422, 503, headers=ROOM)},
     openapi_extra=body(Batch, example={"messages": [_EXAMPLE]}),
     tags=["messages"],
 )
@@ -125,8 +143,11 @@ async def submit_batch(request: Request) -> Response:
     One result each, in order: the message or why it was refused.
     """
     queue = queue_of(request)
-    batch = parse(Batch, await read_json(request, most_bytes(queue.settings, batch=True)))
-    items = batch.submissions()
+    try:
+        batch = parse(Batch, await read_json(request, most_bytes(queue.settings, batch=True)))
+        items = batch.submissions()
+    except TqError as error:
+        return problems.response(error, problems.instance_of(request.scope), _room(queue))
     results = await queue.submit_many([submission for _, submission in items])
     return answer(
         BatchResults(
@@ -138,7 +159,7 @@ async def submit_batch(request: Request) -> Response:
             ]
         ),
         202,
-        _room(queue),
+        _room(queue) | _paused(queue, results),
     )
 
 
@@ -157,13 +178,15 @@ async def list_messages(  # noqa: PLR0913, PLR0917 - FastAPI takes the parameter
     error: Annotated[_Word | None, Query(description="Type of the error.")] = None,
     q: Annotated[_Word | None, Query(description="Text in the id or in a value of the metadata.")] = None,
     prefix: Annotated[_Word | None, Query(description="How the id begins.")] = None,
+    callback: Annotated[CallbackStatus | None, Query(description="How it stands with the webhook.")] = None,
 ) -> Response:
     """List messages, newest first.
 
     With a filter a page may have fewer than `limit`, even none, although `next_cursor` names one after it: some
     thousand messages are looked at for each.
     """
-    matching = MessageFilter(to=to, source=source, priority=priority, model=model, error=error, q=q, prefix=prefix)
+    given = {"to": to, "source": source, "model": model, "error": error, "q": q, "prefix": prefix}
+    matching = MessageFilter(priority=priority, callback=callback, **given)
     messages, more = await queue_of(request).list(status, limit=limit, cursor=cursor, matching=matching)
     return answer(MessagePage(messages=messages, next_cursor=more))
 
@@ -301,9 +324,15 @@ async def root(request: Request) -> Response:
     queue = queue_of(request)
     provider = queue.settings.provider_name
     trouble = await probe_of(request).trouble()
+    paused: list[str] = []
+    if not trouble:
+        # What answered a moment ago may not any more: the page below says so the next time.
+        with suppress(TqError):
+            paused = await queue.store.paused()
     status = ApiStatus(
         version=__version__,
         broker=f"unreachable: {trouble}" if trouble else "connected",
+        paused=paused,
         provider=provider,
         note=PSEUDO_NOTE if provider == "pseudo" else None,
     )
@@ -323,14 +352,20 @@ async def health() -> Response:
     tags=["process"],
 )
 async def ready(request: Request) -> Response:
-    """Whether messages are stored and translated now: Redis and the broker answer, and a worker lives."""
+    """Whether messages are stored and translated now: Redis and the broker answer, and a worker lives.
+
+    A queue that somebody has paused is named, and is no reason to send requests elsewhere.
+    """
     queue = queue_of(request)
-    reasons = []
+    reasons, paused = [], []
     if trouble := await probe_of(request).trouble():
         reasons.append(trouble)
-    elif not (await queue.stats()).workers:
-        reasons.append("no live worker: start one with `tq worker`")
-    status = Readiness(status="not ready" if reasons else "ready", reasons=reasons)
+    else:
+        stats = await queue.stats()
+        paused = stats.paused
+        if not stats.workers:
+            reasons.append("no live worker: start one with `tq worker`")
+    status = Readiness(status="not ready" if reasons else "ready", reasons=reasons, paused=paused)
     return answer(status, 503 if reasons else 200)
 
 
@@ -351,7 +386,11 @@ async def metrics(request: Request) -> Response:
     """Figures for Prometheus, in its text format or in OpenMetrics."""
     queue = queue_of(request)
     streams = streams_of(request)
-    stats, totals = await asyncio.gather(queue.stats(), queue.store.totals())
+    store = queue.store
+    stats, totals, backlog = await asyncio.gather(queue.stats(), store.totals(), store.backlog())
     media = exposition.media_type(request.headers.get("accept", ""))
-    text = figures(stats, totals, this_process(streams.open), settings=queue.settings, version=__version__, media=media)
+    process = this_process(streams.open)
+    text = figures(
+        stats, totals, process, backlog, settings=queue.settings, version=__version__, media=media, known=queue.known
+    )
     return Response(text, headers={"Content-Type": media, "Vary": "Accept"})

@@ -18,13 +18,19 @@ from pydantic import SecretStr
 from tq.datadir import flower_directory, valkey_directory
 from tq.errors import StackError
 from tq.ports import http_url, reachable_host
-from tq.settings import UNDER_STACK, Settings, environment_name
+from tq.settings import UNDER_STACK, Settings, environment_name, is_secret
 from tq.supervisor import Health, Service
 
 #: In the order of health.
 SERVICE_NAMES: Final = ("valkey", "api", "worker", "flower")
 
 _SETTINGS: Final = frozenset(environment_name(field) for field in Settings.model_fields)
+#: The secrets without which a process of tq finds no broker, and no store.
+_OF_THE_BROKER: Final = frozenset({"redis_password", "redis_url", "broker_url"})
+#: All others: nothing of them is for a process that only shows what happens.
+_SECRETS: Final = frozenset(
+    environment_name(field) for field in Settings.model_fields if is_secret(field) and field not in _OF_THE_BROKER
+)
 #: Flower options of the user's that change what its pages look like, not who may see or do what.
 _FLOWER_HARMLESS: Final = frozenset(
     f"FLOWER_{option}"
@@ -143,9 +149,9 @@ def flower_environment(settings: Settings) -> dict[str, str]:
     """Flower's environment: read only, nothing kept, and no secret but the broker's.
 
     Without the tokens and hosts that belong together tq's settings contradict each other, hence
-    TQ_API_* and TQ_FLOWER_* are left out whole: address and port are on the command line.
+    TQ_API_* and TQ_FLOWER_* are left out whole: address and port are on the command line. TQ_URL may hold a password.
     """
-    withheld = ("OPENAI_", "FLOWER_", "TQ_API_", "TQ_FLOWER_", "TQ_SECRET_KEY")
+    withheld = ("OPENAI_", "FLOWER_", "TQ_API_", "TQ_FLOWER_", "TQ_URL", *_SECRETS)
     source = environment(settings)
     kept = {name: value for name, value in source.items() if not name.upper().startswith(withheld)}
     kept |= {name: value for name, value in source.items() if name in _FLOWER_HARMLESS}

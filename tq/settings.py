@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 import platformdirs
@@ -32,6 +32,8 @@ from tq.signing import parse_secrets
 _UNPREFIXED = frozenset({"redis_host", "redis_port", "redis_db", "redis_password", "openai_api_key", "openai_base_url"})
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
+#: Where requests go unless OPENAI_BASE_URL says another place.
+DEFAULT_BASE_URL: Final = "https://api.openai.com/v1"
 #: Set in the environment of a stack's children; not a setting.
 UNDER_STACK: Final = "TQ_UNDER_STACK"
 #: sun_path holds 104 bytes on macOS and 108 on Linux, terminating NUL included.
@@ -202,6 +204,9 @@ class Settings(BaseSettings):
     callback_private: bool = Field(
         default=False, description="webhooks may go to private addresses, this machine's own too, and by http"
     )
+    callback_parallel: int = Field(
+        default=16, ge=1, le=256, description="webhooks under way to one receiver at a time, per process"
+    )
     webhook_secret: SecretStr | None = Field(
         default=None,
         description="signs webhooks (whsec_…); several, comma separated, all sign; made of the secret key when unset",
@@ -362,11 +367,22 @@ class Settings(BaseSettings):
         return frozenset(name if name == "*" else host_name(name) for name in _listed(self.api_allowed_hosts or ""))
 
     @property
+    def provider_host(self) -> str:
+        """Where requests go, host and port."""
+        return urlsplit(self.openai_base_url or DEFAULT_BASE_URL).netloc.rpartition("@")[2]
+
+    @property
     def provider_name(self) -> Literal["openai", "pseudo"]:
         """Which provider serves a message that has no key of its own."""
         if self.provider != "auto":
             return self.provider
         return "openai" if self.openai_api_key or self.openai_base_url else "pseudo"
+
+
+def is_secret(field: str) -> bool:
+    """Whether the value of a setting is for nobody's eyes."""
+    annotation = Settings.model_fields[field].annotation
+    return annotation is SecretStr or SecretStr in get_args(annotation)
 
 
 def _split(url: str) -> SplitResult:

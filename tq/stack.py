@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 
 from tq import datadir, detached
 from tq.datadir import flower_directory, lock_path, log_path, tilde
-from tq.errors import InvalidSettings, StackError
+from tq.errors import InvalidSettings, StackError, TqError
 from tq.logs import Console, format_line, json_line, read_logs
 from tq.ports import free_ports, require_free_port
 from tq.processes import ProcessId, wait_gone
@@ -42,6 +42,7 @@ __all__ = [
     "run_stack",
     "stack_down",
     "stack_logs",
+    "stack_paused",
     "stack_ps",
 ]
 
@@ -49,6 +50,8 @@ __all__ = [
 _DOWN_SLACK: Final = 35.0
 #: Seconds in which a stack that has just taken the lock has written its stack file.
 _APPEAR: Final = 10.0
+#: Seconds in which a store says which queues are paused, or nobody is told.
+_ASKING: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +289,25 @@ def stack_ps(settings: Settings) -> list[ServiceStatus]:
         )
         for each in (info.services if info else ())
     ]
+
+
+def stack_paused(settings: Settings) -> list[str]:
+    """The queues of which nothing begins, as far as the store says so soon."""
+    # Late: what lists processes needs no client library but for this.
+    from tq.store import open_store
+
+    async def ask() -> list[str]:
+        store = open_store(settings)
+        try:
+            async with asyncio.timeout(_ASKING):
+                return await store.paused()
+        finally:
+            await store.aclose()
+
+    try:
+        return asyncio.run(ask())
+    except (TqError, TimeoutError):
+        return []
 
 
 def stack_logs(

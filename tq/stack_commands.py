@@ -73,7 +73,7 @@ def ps() -> None:
     """List the services of the running stack."""
     from tq.lines import age, columns
     from tq.settings import get_settings
-    from tq.stack import stack_ps
+    from tq.stack import stack_paused, stack_ps
 
     services = stack_ps(get_settings())
     if not services:
@@ -92,6 +92,8 @@ def ps() -> None:
         for each in services
     ]
     write("\n".join(columns([header, *rows])))
+    if paused := stack_paused(get_settings()):
+        note(f"paused: {', '.join(paused)}, of which nothing begins (go on: tq resume {' '.join(paused)})")
 
 
 def logs(

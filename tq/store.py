@@ -14,6 +14,7 @@ hooks, hooks:<host:port>         zset   receivers of webhooks by the first due t
 hook:<event>                     hash   the record at an end that was not told yet when it was revived
 paused                           set    queues of which nothing begins
 held:<queue>                     zset   queued ids of such a queue whose token was taken, by the time they entered it
+open:<queue>                     zset   ids that have not ended, by when their life began: submitted, or revived
 status:<status>                  zset   ids by seq: lists and counts
 failed:<type>, failures          zset,  failed ids by seq, of each type of error, and the types that there are
                                  set
@@ -69,12 +70,13 @@ from tq.connection import REDIS_ERRORS, connect, translate_error
 from tq.datadir import require_own_socket
 from tq.errors import ErrorRecord, queue_paused
 from tq.failures import FailureGroup
-from tq.figures import DEFAULT_ACCOUNT, Stats
+from tq.figures import DEFAULT_ACCOUNT, Backlog, Stats
 from tq.filters import MessageFilter, searched
-from tq.messages import HIGH_FROM, QUARANTINE, TRANSITIONS, Change, Message, Status, before
+from tq.messages import HIGH_FROM, QUARANTINE, QUEUES, TRANSITIONS, Change, Message, Status, before
 from tq.records import (
     OUTLINE,
     Claim,
+    Expired,
     Token,
     as_change,
     as_claim,
@@ -96,6 +98,8 @@ _LACKING_TTL: Final = 86_400
 _SCANNED: Final = 2000
 _LOOKED_AT: Final = 500
 _MOST_LOOKS: Final = 20
+#: Receivers of webhooks that are counted: callers choose how many there are.
+_MOST_RECEIVERS: Final = 10_000
 
 _encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -116,7 +120,7 @@ def _scripts() -> dict[str, _Script]:
     folder = files("tq") / "lua"
     legal = {str(a): {str(b): True for b in to} for a, to in TRANSITIONS.items()}
     head = f"local LEGAL = cjson.decode('{json.dumps(legal)}')\nlocal QUARANTINE = '{QUARANTINE}'\n"
-    head += f"local HIGH_FROM = {HIGH_FROM}\n"
+    head += f"local HIGH_FROM = {HIGH_FROM}\nlocal QUEUES = {{ {', '.join(map(repr, QUEUES))} }}\n"
     head += (folder / "prelude.lua").read_text()
     scripts = {}
     for entry in folder.iterdir():
@@ -274,7 +278,7 @@ class Store:
     ) -> Awaitable[Sequence[Any]]:
         """Accept a message, which is on its way when this returns.
 
-        See ``submit.lua`` for the outcomes, the id each comes with, and the time in ms. ``payer`` is the account,
+        See ``submit.lua`` for the outcomes, and what each comes with. ``payer`` is the account,
         and what it may spend a day in billionths (0 = anything); ``trace`` is where this is traced,
         and ``receiver`` the host and port to call back.
         """
@@ -509,6 +513,10 @@ class Store:
         """From now on nothing of a queue begins, or it goes on."""
         await self.script("pause", queue, int(paused))
 
+    async def paused(self) -> builtins.list[str]:
+        """The queues of which nothing begins."""
+        return sorted(await self._call("SMEMBERS", f"{PREFIX}paused"))
+
     async def forget_worker(self, worker: str) -> None:
         """Take a process that stops out of the list of live workers."""
         await asyncio.gather(
@@ -518,6 +526,10 @@ class Store:
     async def cancel(self, message_id: str) -> str:
         """``ok``, ``gone``, or the status that forbids it."""
         return str(await self.script("cancel", message_id, self._ttl, token_hex(8)))
+
+    async def call_back(self, message_id: str) -> str:
+        """``ok``, ``gone``, ``none`` (it has no webhook), or the status of one that has not ended."""
+        return str(await self.script("hooks_again", message_id))
 
     async def retry(
         self, message_id: str, sealed: str, payer: tuple[str, int] = (DEFAULT_ACCOUNT, 0)
@@ -563,16 +575,20 @@ class Store:
         """Whether this process reaps now; the lock only saves work, nothing depends on it."""
         return bool(await self.script("lock", owner, int(seconds * 1000)))
 
-    async def reap(self, poisoned: ErrorRecord, most: int = _BATCH) -> tuple[builtins.list[Token], builtins.list[str]]:
-        """One round of ``reap.lua``: tokens to publish, and ids that failed as poison.
+    async def reap(
+        self, poisoned: ErrorRecord, most: int = _BATCH
+    ) -> tuple[builtins.list[Token], builtins.list[str], builtins.list[Expired]]:
+        """One round of ``reap.lua``: tokens to publish, ids that failed as poison, and what lost its lease.
 
         When there are as many tokens as ``most``, more may be due: call again.
         """
-        flat, failed, held = await self.script(
+        flat, failed, held, expired = await self.script(
             "reap", most, self._ttl, json.dumps(poisoned), QUARANTINE_AFTER, POISON_AFTER
         )
         # The newest first, each before all others: in the end they stand as they stood.
-        return as_tokens(flat) + [replace(token, front=True) for token in as_tokens(held)], list(failed)
+        tokens = as_tokens(flat) + [replace(token, front=True) for token in as_tokens(held)]
+        triples = zip(expired[::3], expired[1::3], expired[2::3], strict=True)
+        return tokens, list(failed), [Expired(name, int(attempt), process) for name, attempt, process in triples]
 
     async def blame(self, message_id: str, process: str, poisoned: ErrorRecord) -> bool:
         """Fail a message that was seen to kill a process of this name; False when it does not run there."""
@@ -598,6 +614,11 @@ class Store:
     async def stats(self) -> Stats:
         """Depths, counts, workers and throughput, at one moment."""
         return as_stats(json.loads(await self.script("stats", *Status)))
+
+    async def backlog(self) -> Backlog:
+        """How much there is to deliver."""
+        pending, overdue = await self.script("hooks_state", _MOST_RECEIVERS)
+        return Backlog(pending, overdue / 1000)
 
     async def totals(self) -> Totals:
         """What was counted since the store was made."""

@@ -129,7 +129,7 @@ def submit(
     backend: Backend, submissions: Sequence[Submission], idempotency_key: str | None, *, show: bool, as_json: bool
 ) -> list[Message]:
     """Submit them in order, and say so: on stdout when that is all (``show``), else on stderr."""
-    tracing.set_up("tq")
+    tracing.set_up("tq", brief=True)
     messages = []
     for submission in submissions:
         message = backend.submit(submission, idempotency_key)

@@ -8,6 +8,7 @@ Both hashes have the same fields (``prelude.lua`` writes them, and says when)::
     submitted            messages accepted
     refused:<reason>     messages refused for want of room or money
     throttled            calls that a provider refused with 429
+    sent:<JSON>          calls to a provider, by host, key and model: what callers alone name is "other"
     calls:<seconds>      calls to providers that took at most so long, and longer than the bound before
     calls:sum            what they took in all, in ms
     hooks:<outcome>      attempts to deliver a webhook
@@ -16,6 +17,7 @@ Both hashes have the same fields (``prelude.lua`` writes them, and says when)::
 
 from __future__ import annotations
 
+import json
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -37,6 +39,7 @@ REASONED: Final = frozenset({"failed", "retried"})
 #: What is no attempt at anything: it was put off before something was sent.
 _NO_ATTEMPT: Final = "deferred"
 OTHER: Final = "other"
+_SENT: Final = "sent:"
 #: How an attempt to deliver a webhook ends.
 HOOK_OUTCOMES: Final = ("delivered", "retried", "failed", "disabled")
 #: Upper bounds of the histogram of calls, in seconds.
@@ -79,6 +82,7 @@ class Totals:
         submitted: messages accepted.
         refused: submissions that were not accepted, by reason.
         throttled: calls that a provider refused with 429.
+        sent: calls to a provider, by host, key and model.
         calls: calls to providers by bound, each with those below it; the last bound is infinite.
         calls_seconds: what all of them took.
         hooks: attempts to deliver a webhook, by outcome.
@@ -90,6 +94,7 @@ class Totals:
     submitted: int = 0
     refused: Mapping[str, int] = field(default_factory=dict)
     throttled: int = 0
+    sent: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
     calls: Sequence[tuple[str, int]] = ()
     calls_seconds: float = 0.0
     hooks: Mapping[str, int] = field(default_factory=dict)
@@ -119,6 +124,7 @@ def as_totals(record: Mapping[str, str]) -> Totals:
         submitted=counts.get("submitted", 0),
         refused={name: counts.get(f"refused:{name}", 0) for name in ("queue-full", "budget-exceeded")},
         throttled=counts.get("throttled", 0),
+        sent=dict(sorted((_place(name), count) for name, count in counts.items() if name.startswith(_SENT))),
         calls=list(zip(_LABELS, accumulate(calls), strict=True)),
         calls_seconds=counts.get("calls:sum", 0) / 1000,
         hooks={name: counts.get(f"hooks:{name}", 0) for name in HOOK_OUTCOMES},
@@ -150,6 +156,11 @@ def _minute(number: int, record: Mapping[str, str]) -> Minute:
         p95=quantile(buckets, 0.95),
         errors=errors,
     )
+
+
+def _place(name: str) -> tuple[str, str, str]:
+    host, key, model = json.loads(name.removeprefix(_SENT))
+    return host, key, model
 
 
 def _attempts(counts: Mapping[str, int]) -> dict[tuple[str, str], int]:

@@ -34,14 +34,17 @@ def _networks(*texts: str) -> tuple[_Network, ...]:
     return tuple(ipaddress.ip_network(text) for text in texts)
 
 
-#: Nobody's receiver: unspecified, link-local, multicast, reserved, and where clouds tell a machine its own secrets.
-_NEVER: Final = _networks(
-    "0.0.0.0/8",
+#: Link-local, and where clouds tell a machine its own secrets.
+_METADATA: Final = _networks(
     "169.254.0.0/16",
-    "224.0.0.0/3",
     "100.100.100.200/32",
     "168.63.129.16/32",
     "192.0.0.192/32",
+)
+#: Nobody's receiver: these, and what is unspecified, multicast or reserved.
+_NEVER: Final = _METADATA + _networks(
+    "0.0.0.0/8",
+    "224.0.0.0/3",
     "::/128",
     "fe80::/10",
     "ff00::/8",
@@ -70,7 +73,15 @@ _PRIVATE: Final = _networks(
 _GLOBAL: Final = ipaddress.IPv6Network("2000::/3")
 #: The well-known prefix of NAT64: what is in it goes to the IPv4 address at its end (RFC 6052).
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+#: What may go to the IPv4 address at its end, too: IPv4-compatible addresses (RFC 4291, section 2.5.5.1), translated
+#: ones (RFC 2765), and networks' own NAT64 (RFC 8215), which may also have it further to the left.
+_COMPATIBLE: Final = ipaddress.IPv6Network("::/96")
+_TRANSLATED: Final = ipaddress.IPv6Network("::ffff:0:0:0/96")
+_LOCAL_NAT64: Final = ipaddress.IPv6Network("64:ff9b:1::/48")
+#: Where it is behind a prefix of 48, 56 and 64 bits: the bytes, of which the ninth is not used (RFC 6052, section 2.2).
+_EMBEDDED: Final = ((6, 7, 9, 10), (7, 9, 10, 11), (9, 10, 11, 12))
 _LAST_32: Final = 0xFFFFFFFF
+_LOOPBACK: Final = ipaddress.IPv6Address("::1")
 
 
 def is_refused(text: str, *, private: bool) -> bool:
@@ -85,10 +96,25 @@ def is_refused(text: str, *, private: bool) -> bool:
         return True
     if address in _NAT64:
         return _is_refused(ipaddress.IPv4Address(int(address) & _LAST_32), private=private)
-    inner = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
+    inner = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ()), _at_the_end(address)]
     if any(each is not None and _is_refused(each, private=private) for each in inner):
         return True
-    return _is_refused(address, private=private)
+    return _is_refused(address, private=private) or _leads_to_metadata(address)
+
+
+def _at_the_end(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address that an IPv6 address of these kinds ends with."""
+    if address == _LOOPBACK or not any(address in each for each in (_COMPATIBLE, _TRANSLATED, _LOCAL_NAT64)):
+        return None
+    return ipaddress.IPv4Address(int(address) & _LAST_32)
+
+
+def _leads_to_metadata(address: ipaddress.IPv6Address) -> bool:
+    """Whether a network's own NAT64, of whatever prefix, could make such an address of it."""
+    if address not in _LOCAL_NAT64:
+        return False
+    embedded = (ipaddress.IPv4Address(bytes(address.packed[n] for n in places)) for places in _EMBEDDED)
+    return any(each in network for each in embedded for network in _METADATA)
 
 
 def _is_refused(address: _Address, *, private: bool) -> bool:
@@ -187,8 +213,19 @@ def why_refused(url: str, *, private: bool) -> str:
     return ""
 
 
+#: The beginning of a path that is shown: a short word. What is longer, or has more to it, may be a key.
+_WORD: Final = re.compile(r"[A-Za-z0-9._~-]{0,16}")
+
+
 def shown(url: str) -> str:
-    """A URL without what may be secret in it: the values of its query."""
+    """A URL without what may be secret in it: the path from its second part on, and the values of its query.
+
+    Who knows the path of a Slack or Discord webhook may write there.
+    """
     head, question, query = url.partition("?")
+    scheme, separator, rest = head.partition("://")
+    authority, slash, path = rest.partition("/")
+    first, more, others = path.partition("/")
+    path = (first + more + ("…" if others else "")) if _WORD.fullmatch(first) else "…"
     fields = [f"{name}=***" if equals else "***" for name, equals, _ in (f.partition("=") for f in query.split("&"))]
-    return head + question + ("&".join(fields) if query else "")
+    return scheme + separator + authority + slash + path + question + ("&".join(fields) if query else "")

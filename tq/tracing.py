@@ -11,9 +11,11 @@ and numbers: never text, and never a key.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import sys
+import threading
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -32,6 +34,10 @@ T = TypeVar("T")
 Kind = Literal["PRODUCER", "CONSUMER", "CLIENT"]
 
 _ASKED_BY: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+_TIMEOUTS: Final = ("OTEL_EXPORTER_OTLP_TIMEOUT", "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT")
+#: Of a command: seconds for one export, and for what is left at its end.
+_BRIEF: Final = 1.0
+_LAST_WORDS: Final = 1.0
 _SCHEMA: Final = "https://opentelemetry.io/schemas/1.37.0"
 #: Characters of a tracestate that are kept with a message; the W3C asks for 512 at least.
 _MAX_STATE: Final = 512
@@ -47,17 +53,17 @@ def wanted() -> bool:
     """Whether the environment asks for traces."""
     if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return False
-    exporter = os.environ.get("OTEL_TRACES_EXPORTER", "").strip().lower()
-    if exporter == "none":
-        return False
-    return bool(exporter) or any(os.environ.get(name) for name in _ASKED_BY)
+    kinds = _kinds()
+    return "none" not in kinds and (bool(kinds) or any(os.environ.get(name) for name in _ASKED_BY))
 
 
-def set_up(service: str) -> None:
+def set_up(service: str, *, brief: bool = False) -> None:
     """Export spans, if the environment asks for it and nobody else does so already.
 
     Args:
         service: ``service.name``, unless OTEL_SERVICE_NAME or OTEL_RESOURCE_ATTRIBUTES says another.
+        brief: somebody waits for the end of this process: a collector that does not answer holds it up no longer than
+            ``_LAST_WORDS`` seconds.
     """
     if not wanted() or _provider() is not None:
         return
@@ -67,15 +73,20 @@ def set_up(service: str) -> None:
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-        exporter = _exporter()
+        exporters = [
+            exporter for kind in _kinds() or ["otlp"] if (exporter := _exporter(kind, brief=brief)) is not None
+        ]
     except ImportError as error:
         logger.warning("traces are asked for, and %s is not installed: pip install 'tq[otel]'", error.name)
         return
-    if exporter is None:
+    if not exporters:
         return
-    provider = TracerProvider(resource=Resource.create(_named(service)))
-    provider.add_span_processor(BatchSpanProcessor(exporter))
+    provider = TracerProvider(resource=Resource.create(_named(service)), shutdown_on_exit=not brief)
+    for exporter in exporters:
+        provider.add_span_processor(BatchSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
+    if brief:
+        _end_soon(provider)
 
 
 def _named(service: str) -> dict[str, str]:
@@ -83,22 +94,49 @@ def _named(service: str) -> dict[str, str]:
     return {} if given else {"service.name": service}
 
 
-def _exporter() -> Any:
-    kind = os.environ.get("OTEL_TRACES_EXPORTER", "").strip().lower() or "otlp"
+def _kinds() -> list[str]:
+    """The exporters that OTEL_TRACES_EXPORTER lists, each once."""
+    given = os.environ.get("OTEL_TRACES_EXPORTER", "").lower().split(",")
+    return list(dict.fromkeys(kind.strip() for kind in given if kind.strip()))
+
+
+def _exporter(kind: str, *, brief: bool) -> Any:
     if kind == "console":
         from opentelemetry.sdk.trace.export import ConsoleSpanExporter
 
         return ConsoleSpanExporter(out=sys.stderr)
     if kind != "otlp":
-        logger.warning("OTEL_TRACES_EXPORTER=%s is not one that tq knows: use otlp or console", kind)
+        logger.warning("OTEL_TRACES_EXPORTER names %s, which tq does not know: use otlp or console", kind)
         return None
+    # A time that somebody has set is kept to; without one it would be ten seconds.
+    timeout = _BRIEF if brief and not any(os.environ.get(name) for name in _TIMEOUTS) else None
     protocol = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL")
     if protocol == "grpc":
         # Not part of tq[otel], as gRPC is large: whoever wants it has it.
-        return import_module("opentelemetry.exporter.otlp.proto.grpc.trace_exporter").OTLPSpanExporter()
+        module = import_module("opentelemetry.exporter.otlp.proto.grpc.trace_exporter")
+        return module.OTLPSpanExporter(timeout=timeout)
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-    return OTLPSpanExporter()
+    return OTLPSpanExporter(timeout=timeout)
+
+
+def _end_soon(provider: Any) -> None:
+    """Export what is left at the end of the process, for a bounded time: the provider's own end may take 30 seconds."""
+    asked, done = threading.Event(), threading.Event()
+
+    def shut_down() -> None:
+        asked.wait()
+        provider.shutdown()
+        done.set()
+
+    # Begun now: at its end a process begins no threads.
+    threading.Thread(target=shut_down, name="tq-last-spans", daemon=True).start()
+
+    def end() -> None:
+        asked.set()
+        done.wait(_LAST_WORDS)
+
+    atexit.register(end)
 
 
 def _provider() -> trace.TracerProvider | None:

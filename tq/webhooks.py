@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from tq.errors import InvalidMessage
 from tq.messages import Message
-from tq.records import as_mapping, as_message
+from tq.records import OUTLINE, as_message
 from tq.sealing import Sealer
 from tq.settings import Settings
 from tq.signing import parse_secrets
@@ -17,6 +18,8 @@ from tq.targets import why_refused
 
 #: What the submitter has already, and what is no news: how it stands with the webhook itself.
 _NOT_TOLD: Final = {"content", "callback"}
+#: What is read of a record: all that is told, hence not its content, which may be long.
+_FIELDS: Final = (*OUTLINE, "translation", "hook_before")
 _encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -68,6 +71,7 @@ class Delivery:
         message_id: whose end it tells of.
         event: its id: the same each time that it is sent.
         attempt: 1 for the first.
+        turn: the same since it was asked for, which is by hand the last time: so many attempts of all that it has.
         url: where it goes, secrets included.
         body: what is sent.
     """
@@ -76,6 +80,7 @@ class Delivery:
     message_id: str
     event: str
     attempt: int
+    turn: int
     url: str = field(repr=False)
     body: bytes = field(repr=False)
 
@@ -105,7 +110,9 @@ class Outbox:
     ) -> list[Delivery]:
         """Up to ``most`` webhooks, ``each`` of a receiver unless ``rooms`` says otherwise, for ``lease`` seconds."""
         flat = [part for pair in rooms.items() for part in pair]
-        taken = await self._store.script("hooks_take", most, each, int(lease * 1000), int(overdue * 1000), *flat)
+        taken = await self._store.script(
+            "hooks_take", most, each, int(lease * 1000), int(overdue * 1000), " ".join(_FIELDS), *flat
+        )
         return [_delivery(*item) for item in taken]
 
     async def settle(
@@ -120,6 +127,15 @@ class Outbox:
             http_status: of the answer, if there was one.
             error: what was wrong, in a word.
         """
+        return await self._settle(delivery, status, delay, "" if http_status is None else http_status, error, counts=1)
+
+    async def postpone(self, delivery: Delivery, delay: float) -> None:
+        """Put a webhook back for so many seconds as if it had not been taken: nothing was tried."""
+        await self._settle(delivery, "pending", delay, "", "", counts=0)
+
+    async def _settle(
+        self, delivery: Delivery, status: str, delay: float, http_status: int | str, error: str, *, counts: int
+    ) -> bool:
         answer = await self._store.script(
             "hooks_settle",
             delivery.receiver,
@@ -128,14 +144,16 @@ class Outbox:
             delivery.attempt,
             status,
             int(delay * 1000),
-            "" if http_status is None else http_status,
+            http_status,
             error,
             self._ttl,
+            counts,
         )
         return bool(answer == "ok")
 
 
-def _delivery(receiver: str, message_id: str, event: str, attempt: int, flat: Any) -> Delivery:
-    record = as_mapping(flat)
+def _delivery(receiver: str, message_id: str, event: str, attempt: int, values: Sequence[str | None]) -> Delivery:
+    record = {name: value for name, value in zip(_FIELDS, values, strict=True) if value is not None}
     url = json.loads(record["body"])["callback_url"]
-    return Delivery(receiver, message_id, event, attempt, url, payload(as_message(message_id, record)))
+    turn = attempt - int(record.get("hook_before", 0))
+    return Delivery(receiver, message_id, event, attempt, turn, url, payload(as_message(message_id, record)))

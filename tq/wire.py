@@ -161,6 +161,11 @@ def history() -> Request[History]:
     return Request("GET", "queue/history", "history", History.model_validate)
 
 
+def send_callback(message_id: str) -> Request[Message]:
+    """Send a webhook again."""
+    return _message("POST", f"{_path(message_id)}/callback")
+
+
 def health() -> Request[dict[str, Any]]:
     """What answers there."""
     return Request("GET", "", "version", _health)

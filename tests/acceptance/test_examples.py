@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -29,6 +30,7 @@ EXAMPLES: Final = Path(__file__).parents[2] / "examples"
 #: What the pseudo provider makes of any text.
 PSEUDO: Final = r"\[.*[À-ž].*\]"
 SECRET: Final = base64.b64encode(b"only the sender and we know this").decode()
+OLD_SECRET: Final = base64.b64encode(b"only the sender and we knew this").decode()
 
 
 @pytest.fixture(scope="module")
@@ -169,20 +171,22 @@ def test_follow_events(stack: RunningStack) -> None:
 
 
 def test_receive_webhooks(stack: RunningStack) -> None:
-    """What tq has signed is printed; a wrong signature, an old one, and none at all are refused."""
+    """What tq has signed is printed; a wrong signature, an old one, nonsense, and none at all are refused."""
     port = free_port()
     command = [sys.executable, str(EXAMPLES / "receive_webhooks.py"), str(port)]
-    environment = settings(stack, TQ_WEBHOOK_SECRET=f"whsec_{SECRET}")
+    environment = settings(stack, TQ_WEBHOOK_SECRET=f"whsec_{OLD_SECRET}, whsec_{SECRET},")
     log = stack.folder / "webhooks.log"
-    with Process(command, log=log, env=environment, cwd=stack.folder) as process:
+    with Process(command, log=log, env=environment, cwd=stack.folder) as process, socket.socket() as idle:
         url = f"http://127.0.0.1:{port}"
         body = json.dumps({"type": "message.completed", "data": {"message_id": "mine"}}).encode()
 
         def send(**headers: str) -> int:
-            named = {f"webhook-{name}": value for name, value in headers.items()}
+            named = {f"webhook-{name}".encode(): value.encode() for name, value in headers.items()}
             return httpx.post(url, content=body, headers=named, trust_env=False).status_code
 
         wait_until(lambda: answers(url), lambda: f"it serves: {process.output}")
+        # Who connects and says nothing holds up nobody.
+        idle.connect(("127.0.0.1", port))
         now = int(time.time())
         genuine = {"id": "msg_1", "timestamp": str(now), "signature": f"v1,other {signed('msg_1', now, body)}"}
         assert send(**genuine) == 204
@@ -191,6 +195,9 @@ def test_receive_webhooks(stack: RunningStack) -> None:
         assert send(**genuine | {"timestamp": str(old), "signature": signed("msg_1", old, body)}) == 401
         assert send(**genuine | {"id": "msg_2"}) == 401
         assert send(**genuine | {"timestamp": "soon"}) == 401
+        assert send(**genuine | {"timestamp": "9" * 5000}) == 401
+        assert send(**genuine | {"signature": "v1,é"}) == 401
+        assert send(**genuine | {"signature": signed("msg_1", now, body, secret=b"")}) == 401
         assert send() == 401
         assert process.output.count("message.completed") == 1
 
@@ -204,7 +211,7 @@ def answers(url: str) -> bool:
     return True
 
 
-def signed(event: str, moment: int, body: bytes) -> str:
+def signed(event: str, moment: int, body: bytes, *, secret: bytes = base64.b64decode(SECRET)) -> str:
     """As Standard Webhooks signs."""
     text = f"{event}.{moment}.".encode() + body
-    return f"v1,{base64.b64encode(hmac.new(base64.b64decode(SECRET), text, hashlib.sha256).digest()).decode()}"
+    return f"v1,{base64.b64encode(hmac.new(secret, text, hashlib.sha256).digest()).decode()}"

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 from api_server import CANARY
 from llm_server import LlmServer
+from receiver import Receiver
 from running_stack import RunningStack
 from servers import wait_until
 
@@ -24,6 +25,12 @@ def ended(http: httpx.Client, message_id: str) -> bool:
     return http.get(f"/messages/{message_id}").json()["finished_at"] is not None
 
 
+def told(http: httpx.Client, message_id: str) -> str:
+    """How it stands with a message's webhook."""
+    status: str = http.get(f"/messages/{message_id}").json()["callback"]["status"]
+    return status
+
+
 def test_every_line_is_an_object(tmp_path: Path, provider: LlmServer) -> None:
     """The API's, uvicorn's, the worker's, Flower's, Valkey's and the stack's own, with the message's fields."""
     settings = {
@@ -32,14 +39,19 @@ def test_every_line_is_an_object(tmp_path: Path, provider: LlmServer) -> None:
         "OPENAI_API_KEY": CANARY,
         "TQ_RETRY_BASE": "0.05",
         "TQ_MAX_RETRIES": "1",
+        "TQ_CALLBACK_PRIVATE": "true",
     }
-    with RunningStack(tmp_path, **settings) as stack, stack.http() as http:
+    with Receiver() as taking, Receiver() as gone, RunningStack(tmp_path, **settings) as stack, stack.http() as http:
+        gone.statuses = [410]
+        hooks = {"good": taking.url("/canary/hook"), "bad": gone.url("/canary/hook")}
         for message_id, fault in (("good", ""), ("slow", " @@fault:500x1@@"), ("bad", " @@fault:401@@")):
             body = {"content": TEXT + fault, "message_id": message_id, "priority": 9, "api_key": f"{CANARY}-own"}
-            http.post("/messages", json=body).raise_for_status()
+            http.post("/messages", json=body | {"callback_url": hooks.get(message_id)}).raise_for_status()
         http.post("/messages", content=b"{" + TEXT.encode())
         for message_id in ("good", "slow", "bad"):
             wait_until(partial(ended, http, message_id), f"{message_id} has ended", timeout=60)
+        wait_until(lambda: told(http, "good") == "delivered", "its webhook is delivered", timeout=60)
+        wait_until(lambda: told(http, "bad") == "disabled", "its webhook is not wanted", timeout=60)
         stack.stop()
         shown = [line for line in stack.driven.text.replace("\r", "").split("\n") if line]
         kept = [json.loads(line) for line in stack_logs(stack._settings.model_copy(update={"log_format": "json"}))]
@@ -52,7 +64,7 @@ def test_every_line_is_an_object(tmp_path: Path, provider: LlmServer) -> None:
     said = {
         (line["message_id"], line["attempt"], line.get("status"), line.get("error"))
         for line in kept
-        if "message_id" in line
+        if "message_id" in line and "webhook" not in line
     }
     assert said >= {
         ("good", 1, "running", None),
@@ -65,6 +77,12 @@ def test_every_line_is_an_object(tmp_path: Path, provider: LlmServer) -> None:
     assert done["seconds"] > 0
     assert done["tokens"] > 0
     assert (done["model"], done["queue"], done["level"]) == ("gpt-5.4-mini", "high_priority", "info")
+    sent = {line["webhook"]: line for line in kept if "webhook" in line}
+    delivered, disabled = sent["delivered"], sent["disabled"]
+    assert (delivered["message_id"], delivered["attempt"], delivered["http_status"]) == ("good", 1, 204)
+    assert (delivered["level"], delivered["event"][:4], delivered["seconds"] > 0) == ("info", "evt_", True)
+    assert (disabled["message_id"], disabled["error"], disabled["http_status"]) == ("bad", "gone", 410)
+    assert disabled["receiver"] == f"127.0.0.1:{gone.port}"
     every = "\n".join(shown) + json.dumps(kept)
     assert CANARY not in every
     assert "Zebra" not in every

@@ -28,6 +28,7 @@ from tq.errors import (
     IllegalTransition,
     InvalidMessage,
     MessageCancelled,
+    NoCallback,
     ReportedError,
     Unauthorised,
     UnknownMessage,
@@ -116,6 +117,22 @@ def test_the_verbs_of_operators(client: Any, local: LocalClient) -> None:
     assert client.history().minutes[-1].failed + client.history().minutes[-2].failed == 1
     assert client.retry_failures("reported").retried == 1
     assert client.get("beta").status is Status.QUEUED
+
+
+def test_webhooks_of_operators(client: Any, local: LocalClient) -> None:
+    """What was given up is found, and sent again; where there is nothing to send, that is the error."""
+    client.submit("Hello", to="fr", message_id="mine", callback_url="https://receiver.invalid/")
+    client.submit("Hello", to="fr", message_id="plain")
+    for name, word in (("mine", "is queued"), ("plain", "no callback_url")):
+        with pytest.raises(NoCallback, match=word):
+            client.send_callback(name)
+    client.cancel("mine")
+    assert client.send_callback("mine").callback.status == "pending"
+    found, _ = client.list(matching=MessageFilter(callback="pending"))
+    assert [each.message_id for each in found] == ["mine"]
+    assert local.list(matching=MessageFilter(callback="failed")) == ([], None)
+    with pytest.raises(UnknownMessage):
+        client.send_callback("nope")
 
 
 def test_translate(client: Any, local: LocalClient) -> None:

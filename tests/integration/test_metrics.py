@@ -134,6 +134,51 @@ def test_a_429_starts_a_cool_down(stack: httpx.Client) -> None:
     assert attempts(after, "retried", "rate-limited") - attempts(before, "retried", "rate-limited") == 1
 
 
+def test_a_message_that_is_put_off_is_unfinished(stack: httpx.Client) -> None:
+    """Nothing waits while its retry is not due, and yet it is seen how long it has been on its way, until it ends."""
+    queue = frozenset({("queue", "high_priority")})
+    body = {"content": "Hello @@fault:429=600@@", "priority": 9, "model_name": "put-off", "message_id": "put-off"}
+    stack.post("/messages", json=body).raise_for_status()
+    wait_until(lambda: stack.get("/messages/put-off").json()["status"] == "retrying", "it is put off", timeout=60)
+    first = scrape(stack)
+    assert set(first["tq_oldest_wait_seconds"].values()) == {0}
+    wait_until(
+        lambda: scrape(stack)["tq_oldest_unfinished_seconds"][queue] > first["tq_oldest_unfinished_seconds"][queue] > 0,
+        "it gets older",
+    )
+    assert stack.get("/queue/stats").json()["oldest_unfinished_by_queue"]["default"] == 0
+    stack.post("/messages/put-off/cancel").raise_for_status()
+    assert scrape(stack)["tq_oldest_unfinished_seconds"][queue] == 0
+
+
+def test_callers_cannot_make_series(stack: httpx.Client) -> None:
+    """Any number of invented models, and of keys, are one series each way; those of the default key stay."""
+    ids = [f"invented-{number}" for number in range(30)]
+    for name in ids:
+        key = {"api_key": f"sk-{name}"} if name.endswith("5") else {}
+        body = {"content": f"Hello {name}", "priority": 9, "model_name": name, "message_id": name, **key}
+        stack.post("/messages", json=body).raise_for_status()
+
+    def ended() -> bool:
+        found = stack.post("/messages/lookup", json={"message_ids": ids}).json()["messages"]
+        return all(message["finished_at"] for message in found)
+
+    wait_until(ended, "all have ended", timeout=60)
+    found = scrape(stack)
+    for name, series in found.items():
+        if name.startswith("tq_provider_"):
+            places = {tuple(dict(labels).get(part) for part in ("key", "model")) for labels in series}
+            assert places <= {
+                (None, None), ("default", "gpt-5.4-mini"), ("default", "other"), ("other", "other")
+            }, name  # fmt: skip
+    sent = {dict(labels)["model"]: value for labels, value in found["tq_provider_requests_total"].items()}
+    assert sent["gpt-5.4-mini"] > 0
+    assert sum(found["tq_provider_requests_total"].values()) >= len(ids)
+    assert ("default", "gpt-5.4-mini") in {
+        (dict(labels)["key"], dict(labels)["model"]) for labels in found["tq_provider_cool_down_seconds"]
+    }
+
+
 def test_both_formats_have_the_same_names(stack: httpx.Client) -> None:
     """OpenMetrics is what Prometheus asks for; it has every sample that the text format has."""
     media = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2"

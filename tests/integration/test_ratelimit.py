@@ -451,6 +451,39 @@ async def test_keys_and_their_end(limiter: Limiter, raw: Any) -> None:
     assert len(await limiter.state(1)) == 1
 
 
+async def test_the_default_key_is_always_shown(stores: list[Store], raw: Any) -> None:
+    """However many accounts callers have used since, and although theirs are the busy ones; and no more are shown."""
+    chosen = settings(model="m", fallback_models=["fallback"], openai_base_url="http://api.example.com/v1")
+    limiter = Limiter(stores[0], chosen)
+    for model in ("m", "fallback"):
+        await limiter.permit(Account("api.example.com", "default", model))
+    # They were used before all others.
+    raw.zadd("tq:limits", {name: raw.zscore("tq:limits", name) - 60_000 for name in raw.zrange("tq:limits", 0, -1)})
+    for number in range(300):
+        await limiter.cool(await limiter.permit(Account("api.example.com", f"{number:016}", f"invented-{number}")), 15)
+    states = await limiter.state()
+    assert len(states) == 20
+    assert {state.model for state in states if state.key == "default"} == {"m", "fallback"}
+    assert [state.cool_down > 0 for state in states] == [True] * 18 + [False] * 2
+
+
+async def test_calls_are_counted_by_what_may_be_told(stores: list[Store]) -> None:
+    """By the model where it is known, by the default key or any other, whether or not the script was asked first."""
+    limiter = Limiter(stores[0], settings(model="m"))
+    for model, key in (("m", "default"), ("invented", "default"), ("m", "0123"), ("x", "4567"), ("y", "89ab")):
+        permit = await limiter.permit(Account("h", key, model))
+        await limiter.learn(permit, {})
+        await limiter.permit(Account("h", key, model))
+        await limiter.cool(permit, 0.001)
+    found = (await stores[0].totals()).sent
+    assert found == {
+        ("h", "default", "m"): 2,
+        ("h", "default", "other"): 2,
+        ("h", "other", "m"): 2,
+        ("h", "other", "other"): 4,
+    }
+
+
 class Twice(Store):
     """A store that loses each first answer, and asks again."""
 

@@ -29,6 +29,7 @@ from tq.ports import free_ports
 from tq.processes import ProcessId
 from tq.services import valkey_binary
 from tq.settings import Settings
+from tq.signing import new_secret
 from tq.stackfile import ServiceInfo, StackInfo, read, write
 
 STANDIN = Path(__file__).with_name("standin.py")
@@ -329,7 +330,12 @@ def test_unusable_data_dir(home: Home) -> None:
 
 def test_secrets(home: Home) -> None:
     """Keys reach API and worker by environment, Flower not at all, and no command line or file."""
-    secrets = {"OPENAI_API_KEY": KEY, "TQ_API_TOKEN": "canary-token-2", "TQ_FLOWER_BASIC_AUTH": "a:canary-login-3"}
+    secrets = {
+        "OPENAI_API_KEY": KEY,
+        "TQ_API_TOKEN": "canary-token-2",
+        "TQ_FLOWER_BASIC_AUTH": "a:canary-login-3",
+        "TQ_WEBHOOK_SECRET": new_secret(),
+    }
     (home.directory / ".env").write_text("TQ_SECRET_KEY=Y2FuYXJ5LXNlY3JldC1rZXktb2YtMzItYnl0ZXMtNDQ=\n")
     driven = home.up(secrets)
     driven.wait_for("Ctrl-C stops")

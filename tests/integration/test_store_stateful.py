@@ -330,13 +330,17 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(most=st.sampled_from([500, 2, 1]))
     def reap(self, most: int) -> None:
         """Puts right what is over, so many of each kind at most, and says what needs a token."""
-        tokens, failed = self.run(self.store.reap(POISONED, most))
+        running = self.model.of(Status.RUNNING)
+        tokens, failed, expired = self.run(self.store.reap(POISONED, most))
         queued, poisoned = self.model.reap(most)
         entries = [self.model.entries[message_id] for message_id in queued]
         assert [token.message_id for token in tokens] == queued
         assert [token.queue for token in tokens] == ["quarantine" if entry.quarantined else None for entry in entries]
         assert [token.priority for token in tokens] == [entry.priority for entry in entries]
         assert failed == poisoned
+        lost = [name for name in queued if name in running]
+        assert [each.message_id for each in expired] == lost
+        assert [each.attempt for each in expired] == [self.model.entries[name].attempts for name in lost]
 
     @some(Status.QUEUED)
     @rule(pick=picks)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -239,3 +241,47 @@ def test_nothing_is_imported_where_nobody_asks(tmp_path: Path) -> None:
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.split() == []
+
+
+@pytest.fixture
+def submitting(valkey: Valkey, environment: dict[str, str], tmp_path: Path) -> Callable[..., tuple[float, str]]:
+    """Runs `tq submit` to its end, with these variables: the seconds that it takes, and its stderr."""
+    assert valkey.socket.exists()
+
+    def run(**variables: str) -> tuple[float, str]:
+        began = time.monotonic()
+        done = subprocess.run(
+            [*TQ, "submit", "Hello", "--to", "fr"],
+            env=environment | variables,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+        return time.monotonic() - began, done.stderr
+
+    return run
+
+
+def test_no_command_waits_for_a_collector(submitting: Callable[..., tuple[float, str]]) -> None:
+    """One that is not there, and one that takes a connection and says nothing, cost a second or two; that is told."""
+    usual = min(submitting()[0] for _ in range(2))
+    with socket.create_server(("127.0.0.1", 0)) as silent, socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        for port in (silent.getsockname()[1], nobody.getsockname()[1]):
+            took, said = submitting(OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{port}")
+            assert took < usual + 5, said
+            assert "raceback" not in said
+
+
+def test_several_exporters(submitting: Callable[..., tuple[float, str]]) -> None:
+    """OTEL_TRACES_EXPORTER is a list, as everywhere; what is not known of it is said, and the rest is used."""
+    with Collector() as collector:
+        _, said = submitting(OTEL_TRACES_EXPORTER=" otlp, Console,jaeger,otlp", **collector.environment)
+        assert [span.name for span in collector.spans] == ["submit default"]
+        assert said.count('"name": "submit default"') == 1
+        assert "jaeger" in said
+        for none in ("none", "none,otlp"):
+            submitting(OTEL_TRACES_EXPORTER=none, **collector.environment)
+        assert len(collector.spans) == 1

@@ -23,6 +23,7 @@ from tq.tallies import as_totals
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 RULES = DEPLOY / "prometheus" / "tq.rules.yml"
+SERIES = DEPLOY / "prometheus" / "tests.yml"
 #: What Prometheus adds to every sample of a scrape, and a metric of its own.
 OF_THE_SCRAPE = {"job", "instance"}
 OF_PROMETHEUS = {"up"}
@@ -57,7 +58,8 @@ def known() -> dict[str, set[str]]:
         rates=[rate],
         spend=Spend(budget=1.0),
     )
-    text = figures(stats, as_totals({}), Process(), settings=Settings(), version="1")
+    totals = as_totals({'sent:["h", "k", "m"]': "1"})
+    text = figures(stats, totals, Process(), settings=Settings(), version="1")
     found: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
@@ -95,7 +97,7 @@ def test_every_query_asks_for_what_there_is(known: dict[str, set[str]], where: s
         for label in re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", selector):
             assert label in known.get(name, set()) | OF_THE_SCRAPE, f"{where}: {name} has no label {label}"
     for grouped in re.findall(r"\b(?:by|on)\s*\(([^)]*)\)", query):
-        assert {label.strip() for label in grouped.split(",")} <= there, where
+        assert {label.strip() for label in grouped.split(",") if label} <= there, where
     assert query.count("(") == query.count(")")
 
 
@@ -149,10 +151,36 @@ def test_every_alert_says_what_it_means() -> None:
         assert rule["annotations"]["summary"]
 
 
-def test_promtool_accepts_the_rules() -> None:
-    """Prometheus' own check of rules, where it is installed."""
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("promtool is not installed (Debian: apt install prometheus): the rules are checked by name only")
-    done = subprocess.run([promtool, "check", "rules", str(RULES)], capture_output=True, text=True, check=False)
+@pytest.fixture(scope="module")
+def promtool() -> str:
+    """Prometheus' own tool."""
+    found = shutil.which("promtool")
+    if found is None:
+        pytest.skip("promtool is not installed (.ci/run unpacks Debian's): the rules are checked by name only")
+    return found
+
+
+@pytest.mark.parametrize("command", [["check", "rules", RULES.name], ["test", "rules", SERIES.name]], ids=" ".join)
+def test_promtool_accepts_the_rules(promtool: str, command: list[str]) -> None:
+    """They are rules, and each fires for the series that it is meant for, and for no others."""
+    done = subprocess.run([promtool, *command], capture_output=True, text=True, check=False, cwd=RULES.parent)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_alert_is_tried_both_ways() -> None:
+    """There are series that fire it, and some that must not."""
+    fires: set[str] = set()
+    silent: set[str] = set()
+    for each in yaml.safe_load(SERIES.read_text())["tests"]:
+        for expected in each["alert_rule_test"]:
+            (fires if expected["exp_alerts"] else silent).add(expected["alertname"])
+    assert fires == silent == {rule["alert"] for rule in alerts()}
+
+
+def test_series_of_the_tests_are_those_of_metrics(known: dict[str, set[str]]) -> None:
+    """A rule that is tried on a series that /metrics never has would only seem to work."""
+    for each in yaml.safe_load(SERIES.read_text())["tests"]:
+        for given in each["input_series"]:
+            ((name, selector),) = _METRIC.findall(given["series"])
+            labels = set(re.findall(r"(\w+)=", selector))
+            assert name in OF_PROMETHEUS or labels == known[name] | OF_THE_SCRAPE, given["series"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -133,27 +134,51 @@ def test_counts_and_the_histogram_of_calls() -> None:
     assert found["tq_submitted_total"] == {frozenset(): 9}
 
 
+def account(model: str, key: str = "default", **more: Any) -> RateInfo:
+    """The limits of one."""
+    values: dict[str, Any] = {"limits": {}, "cool_down": 0.0, "exhausted": 0.0, "waiting": 0.0, "sent": 1, "refused": 0}
+    return RateInfo(host="api.example", key=key, model=model, **values | more)
+
+
+def labels(model: str, key: str = "default", **more: str) -> Labels:
+    """Of its series."""
+    return frozenset({"host": "api.example", "key": key, "model": model, **more}.items())
+
+
 def test_limits_and_cool_downs() -> None:
     """Of each endpoint, key and model: what is left of a pause, and the limit with its source."""
     limits = {"requests": RateLimit(per_minute=60, source="headers")}
-    rate = RateInfo(
-        host="api.example",
-        key="ab12",
+    found = samples(stats(rates=[account("m", cool_down=12.5, waiting=3.0, limits=limits)]), model="m")
+    assert found["tq_provider_cool_down_seconds"] == {labels("m"): 12.5}
+    assert found["tq_provider_put_off_seconds"] == {labels("m"): 3.0}
+    assert found["tq_provider_limit_per_minute"] == {labels("m", dimension="requests", source="headers"): 60}
+
+
+def test_callers_cannot_make_series() -> None:
+    """What only a caller names, model or key, is one series, with the longest pause and the highest limit of all."""
+    per_minute = [{"tokens": RateLimit(per_minute=number, source="429")} for number in (7, 90, 8)]
+    mine = [account(f"invented-{number}", cool_down=number, limits=per_minute[number]) for number in range(3)]
+    keys = [account("m", f"key-{number}", exhausted=number) for number in range(3)]
+    named = [account(model, waiting=5.0) for model in ("m", "fallback", "priced", "gpt-4o-x", "gpt-4o-y")]
+    price = {"prompt": 1, "completion": 1}
+    found = samples(
+        stats(rates=mine + keys + named),
         model="m",
-        limits=limits,
-        cool_down=12.5,
-        exhausted=0.0,
-        waiting=3.0,
-        sent=40,
-        refused=2,
+        fallback_models=["fallback"],
+        prices=json.dumps({"priced": price, "gpt-4o*": price}),
     )
-    found = samples(stats(rates=[rate]))
-    account = {("host", "api.example"), ("key", "ab12"), ("model", "m")}
-    assert found["tq_provider_cool_down_seconds"] == {frozenset(account): 12.5}
-    assert found["tq_provider_put_off_seconds"] == {frozenset(account): 3.0}
-    assert found["tq_provider_requests_total"] == {frozenset(account): 40}
-    labels = frozenset(account | {("dimension", "requests"), ("source", "headers")})
-    assert found["tq_provider_limit_per_minute"] == {labels: 60}
+    known = {labels(model) for model in ("m", "fallback", "priced", "gpt-4o*")}
+    assert set(found["tq_provider_put_off_seconds"]) == known | {labels("other"), labels("m", "other")}
+    assert found["tq_provider_cool_down_seconds"][labels("other")] == 2
+    assert found["tq_provider_exhausted_seconds"][labels("m", "other")] == 2
+    assert found["tq_provider_limit_per_minute"] == {labels("other", dimension="tokens", source="429"): 90}
+
+
+def test_requests_by_account() -> None:
+    """They were counted by what may be told of their account."""
+    record = {'sent:["api.example", "default", "m"]': "40", 'sent:["api.example", "other", "other"]': "2"}
+    found = samples(totals=as_totals(record))
+    assert found["tq_provider_requests_total"] == {labels("m"): 40, labels("other", "other"): 2}
 
 
 def test_the_process_that_answers() -> None:

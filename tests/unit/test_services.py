@@ -10,11 +10,13 @@ from typing import Any
 
 import psutil
 import pytest
+from pydantic import SecretStr
 
 from tq.errors import InvalidSettings, StackError
 from tq.ports import free_ports, http_url, require_free_port
 from tq.services import environment, flower_command, flower_environment, make_services
-from tq.settings import Settings, load_settings, revise
+from tq.settings import Settings, is_secret, load_settings, revise
+from tq.signing import new_secret
 
 KEY = "sk-canary-1"
 TOKEN = "token-canary-2"
@@ -82,6 +84,20 @@ def test_flower_environment_is_strict(monkeypatch: pytest.MonkeyPatch) -> None:
     assert child["REDIS_PASSWORD"] == "needed"
     text = "\n".join(value for name, value in child.items() if name != "FLOWER_BASIC_AUTH")
     assert not [secret for secret in (KEY, TOKEN, SECRET, LOGIN) if secret in text]
+
+
+def test_flower_gets_no_secret_that_it_does_not_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever setting is a secret, also one that is yet to come: but for its login, none but those of the broker."""
+    secrets = {field: f"canary-{field}" for field in Settings.model_fields if is_secret(field)}
+    assert secrets.keys() >= {"openai_api_key", "api_token", "webhook_secret", "secret_key", "redis_password"}
+    secrets |= {"redis_url": "redis://:canary-redis_url@h", "broker_url": "redis://:canary-broker_url@h"}
+    secrets |= {"webhook_secret": new_secret(), "flower_basic_auth": LOGIN}
+    monkeypatch.setenv("TQ_URL", "http://anna:canary-url@h")
+    child = flower_environment(load_settings().model_copy(update={k: SecretStr(v) for k, v in secrets.items()}))
+    text = "\n".join(f"{name}={value}" for name, value in child.items() if name != "FLOWER_BASIC_AUTH")
+    found = {field for field, value in secrets.items() if value in text}
+    assert found == {"redis_password", "redis_url", "broker_url"}
+    assert "canary-url" not in text
 
 
 def test_flower_environment_is_consistent(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,6 +73,8 @@ STATS: Final = Stats(
         QueueDepth(queue="default", priority=0, queued=1200, oldest_wait=125.0),
     ],
     oldest_wait=125.0,
+    oldest_unfinished=845.0,
+    oldest_unfinished_by_queue={"high_priority": 845.0, "default": 127.0},
     counts=dict(zip(Status, (1203, 187, 4, 50_211, 12, 3), strict=True)),
     running=187,
     retries_pending=4,

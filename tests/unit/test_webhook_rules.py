@@ -16,11 +16,16 @@ PRIVATE = [
     "10.0.0.1", "100.64.0.1", "127.0.0.1", "127.255.255.254", "172.16.0.1", "172.31.255.255", "192.168.1.1",
     "198.18.0.1", "::1", "fc00::1", "fd12::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::7f00:1",
     "64:ff9b::a00:1", "2002:7f00:1::", "2002:a00:1::", "192.0.2.1", "203.0.113.9", "2001:db8::1",
+    "::10.0.0.1", "::127.0.0.1", "::8.8.8.8", "64:ff9b:1::10.0.0.1", "64:ff9b:1::8.8.8.8", "::ffff:0:10.0.0.1",
 ]  # fmt: skip
 NEVER = [
     "0.0.0.0", "0.1.2.3", "169.254.169.254", "169.254.0.1", "224.0.0.1", "239.1.1.1", "240.0.0.1",
     "255.255.255.255", "::", "fe80::1", "fe80::1%eth0", "ff02::1", "fd00:ec2::254", "100.100.100.200",
     "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "nonsense", "",
+    # IPv4-compatible, translated, and a network's own NAT64: at its end, and behind prefixes of 48, 56 and 64 bits.
+    "::169.254.169.254", "::100.100.100.200", "::a83f:8110", "::ffff:0:169.254.169.254", "64:ff9b:1::a9fe:a9fe",
+    "64:ff9b:1:ffff::169.254.0.1", "64:ff9b:1::168.63.129.16", "64:ff9b:1:a9fe:a9:fe00::", "64:ff9b:1:a9fe:a9:fe00::1",
+    "64:ff9b:1:a9:fe:a9fe::1", "64:ff9b:1:0:a9:fea9:fe00:1", "64:ff9b:1:6464:64:c800::1", "64:ff9b:1::e000:1",
 ]  # fmt: skip
 PUBLIC = [
     "1.1.1.1", "8.8.8.8", "93.184.216.34", "2606:4700:4700::1111", "172.32.0.1", "100.128.0.1",
@@ -32,6 +37,7 @@ PUBLIC = [
 def test_private_addresses(address: str) -> None:
     """Refused unless they are allowed."""
     assert is_refused(address, private=False)
+    assert not is_refused(address, private=True)
 
 
 @pytest.mark.parametrize("address", NEVER)
@@ -72,11 +78,33 @@ def test_urls_that_are_refused_early(url: str) -> None:
     assert not why_refused(check_url(url), private=True)
 
 
-def test_secrets_of_a_url_are_not_shown() -> None:
-    """Values of its query."""
-    url = check_url("https://a.example:8443/hook?token=s3cret&x=1&plain")
-    assert shown(url) == "https://a.example:8443/hook?token=***&x=***&***"
-    assert (target(url).authority, target(url).path) == ("a.example:8443", "/hook?token=s3cret&x=1&plain")
+@pytest.mark.parametrize(
+    ("url", "seen"),
+    [
+        ("https://a.example:8443/hook?token=s3cret&x=1&plain", "https://a.example:8443/hook?token=***&x=***&***"),
+        ("https://hooks.slack.example/services/T000/B000/s3cret", "https://hooks.slack.example/services/…"),
+        ("https://discord.example/api/webhooks/1234/s3cret?wait=true", "https://discord.example/api/…?wait=***"),
+        ("https://a.example/0b5bf2c4-s3cret-4b1e-9d4c", "https://a.example/…"),
+        ("https://a.example/hook;k=s3cret/x", "https://a.example/…"),
+        ("https://a.example/%73ecret", "https://a.example/…"),
+        ("https://a.example//s3cret", "https://a.example//…"),
+        ("https://a.example/hook/", "https://a.example/hook/"),
+        ("https://a.example/", "https://a.example/"),
+        ("https://a.example", "https://a.example"),
+        ("https://a.example?s3cret", "https://a.example?***"),
+        ("https://[2606:4700::1]:8443/in/s3cret", "https://[2606:4700::1]:8443/in/…"),
+    ],
+)
+def test_secrets_of_a_url_are_not_shown(url: str, seen: str) -> None:
+    """Not the values of its query, and of its path no more than where it begins."""
+    assert shown(check_url(url)) == seen
+    assert "s3cret" not in seen
+
+
+def test_a_target_has_all_of_its_url() -> None:
+    """Where it goes is not what is shown."""
+    found = target(check_url("https://a.example:8443/hook/x?token=s3cret&x=1&plain"))
+    assert (found.authority, found.path) == ("a.example:8443", "/hook/x?token=s3cret&x=1&plain")
 
 
 def test_signatures_are_those_of_the_reference() -> None:

@@ -25,6 +25,10 @@ local function matches(id)
   if wanted.source and not is_within(source ~= '' and source or v[3] or '', wanted.source) then return false end
   if wanted.q and not (id:lower():find(wanted.q, 1, true) or (v[4] or ''):find(wanted.q, 1, true)) then return false end
   if wanted.error and type_of(redis.call('HGET', message_key(id), 'error')) ~= wanted.error then return false end
+  if wanted.callback then
+    local hook = redis.call('HMGET', message_key(id), 'hook', 'hook_state')
+    if not hook[1] or (hook[2] or 'waiting') ~= wanted.callback then return false end
+  end
   if wanted.model then
     local models = redis.call('HMGET', message_key(id), 'fallback_model', 'body', 'model')
     local named = models[2] and cjson.decode(models[2]).model_name

@@ -1,6 +1,6 @@
 -- What came of an attempt to deliver a webhook.
 -- ARGV: receiver, id, event, number of the attempt, status it has now, delay in ms (pending), HTTP status or '', what
---       was wrong or '', TTL of messages in ms
+--       was wrong or '', TTL of messages in ms, 1 or 0: nothing was tried, so that it was no attempt (pending)
 -- -> 'ok' | 'lost' (taken by another since, or settled) | 'gone'
 even_when_full()
 local receiver, id, event, attempt, status = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
@@ -13,10 +13,14 @@ end
 local state, attempts, finished = unpack(redis.call('HMGET', key, 'hook_state', 'hook_attempts', 'finished'))
 -- What was delivered was, whoever else may be at it.
 if state ~= 'pending' or (attempts ~= attempt and status ~= 'delivered') then return 'lost' end
-for name, value in pairs({ hook_http = ARGV[7], hook_error = ARGV[8] }) do
-  if value == '' then redis.call('HDEL', key, name) else redis.call('HSET', key, name, value) end
+if ARGV[10] == '0' then
+  redis.call('HINCRBY', key, 'hook_attempts', -1)
+else
+  for name, value in pairs({ hook_http = ARGV[7], hook_error = ARGV[8] }) do
+    if value == '' then redis.call('HDEL', key, name) else redis.call('HSET', key, name, value) end
+  end
+  tally('hooks:' .. (status == 'pending' and 'retried' or status))
 end
-tally('hooks:' .. (status == 'pending' and 'retried' or status))
 if status == 'pending' then
   local due = now + tonumber(ARGV[6])
   redis.call('HSET', key, 'hook_due', due)

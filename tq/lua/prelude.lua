@@ -1,5 +1,5 @@
 -- Shared by every script; see store.py for the keys and their types.
--- KEYS[1] is the prefix of all keys. LEGAL, QUARANTINE and HIGH_FROM are put in front by store.py, from messages.py.
+-- KEYS[1] is the prefix of all keys. LEGAL, QUEUES, QUARANTINE and HIGH_FROM are put in front by store.py, from messages.py.
 local P = KEYS[1]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -14,10 +14,13 @@ local function message_key(id) return P .. 'message:' .. id end
 local function status_key(status) return P .. 'status:' .. status end
 local function queued_key(m) return P .. 'queued:' .. (m.queue or m.priority) end
 local function turns_key(m) return P .. 'turns:' .. m.priority end
-local function queue_of(m) return m.queue or (tonumber(m.priority) >= HIGH_FROM and 'high_priority' or 'default') end
+local function queue_by(priority) return tonumber(priority) >= HIGH_FROM and 'high_priority' or 'default' end
+local function queue_of(m) return m.queue or queue_by(m.priority) end
 local function is_paused(queue) return redis.call('SISMEMBER', P .. 'paused', queue) == 1 end
 local function held_key(queue) return P .. 'held:' .. queue end
 local function failed_key(kind) return P .. 'failed:' .. kind end
+-- By priority, also in quarantine: nobody who waits for a message knows that it is there.
+local function open_key(m) return P .. 'open:' .. queue_by(m.priority) end
 local function line_key(m, payer) return P .. 'line:' .. m.priority .. ':' .. payer end
 
 -- What a transition needs of a record; nil when there is none.
@@ -39,6 +42,7 @@ local function drop(id, index)
   redis.call('ZREM', status_key('queued'), id)
   redis.call('ZREM', P .. 'aged', id)
   redis.call('ZREM', P .. 'republished', id)
+  for _, queue in ipairs(QUEUES) do redis.call('ZREM', P .. 'open:' .. queue, id) end
 end
 
 local function record_change(id, m, info)
@@ -219,7 +223,8 @@ local function keep_hook(id)
     redis.call('COPY', key, snapshot_key(event))
     redis.call('PEXPIRE', snapshot_key(event), HOOKS_KEPT)
   end
-  redis.call('HDEL', key, 'hook_state', 'hook_event', 'hook_due', 'hook_attempts', 'hook_http', 'hook_error', 'hook_at')
+  redis.call('HDEL', key, 'hook_state', 'hook_event', 'hook_due', 'hook_attempts', 'hook_before', 'hook_http', 'hook_error',
+    'hook_at')
 end
 
 -- The key of the record that an event is about, or nil.
@@ -248,6 +253,7 @@ local function move(id, m, to, options)
     redis.call('HDEL', key, 'due')
   else
     redis.call('ZREM', P .. 'ended', id)
+    redis.call('ZADD', open_key(m), now, id)
     if from == 'failed' then leave_failures(kind_of(id), id) end
     redis.call('PERSIST', key)
     redis.call('PERSIST', P .. 'parts:' .. id)
@@ -269,6 +275,7 @@ local function move(id, m, to, options)
     redis.call('HSET', key, 'due', options.until_)
   else
     redis.call('HSET', key, 'finished', now)
+    redis.call('ZREM', open_key(m), id)
     if to == 'completed' then redis.call('HDEL', key, 'error') end
     if to == 'failed' then enter_failures(id, m) end
     redis.call('DEL', P .. 'sealed:' .. id)

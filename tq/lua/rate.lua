@@ -1,7 +1,7 @@
 -- The rate limit of one account (endpoint, key, model), shared by all workers: its state is one JSON string.
 -- Sent twice, an ask takes a slot that nobody uses; everything else changes nothing more.
 -- ARGV: account, its label as JSON, configured limits a minute of requests and of tokens (0 = none), calls that were
--- sent without asking and not yet told of, a verb:
+-- sent without asking and not yet told of, what they are counted as, a verb:
 --   look     whether an answer came (1 | 0)
 --            -> {'free', whether anyone had an answer} | {'ask'}
 --   ask      tokens, urgent (1 | 0), again (1 = after a wait), longest wait in seconds
@@ -16,7 +16,7 @@
 even_when_full()
 local clock = time[1] + time[2] / 1e6
 local KEY = P .. 'limit:' .. ARGV[1]
-local VERB = ARGV[6]
+local VERB = ARGV[7]
 
 -- Seconds for which an account is kept that nobody uses.
 local KEEP = 3600
@@ -231,7 +231,7 @@ function verbs.learn(sent, charged, later, later_tokens, age)
   local since = { requests = later, tokens = later_tokens }
   if sent >= 0 then since = { requests = s.sent - sent, tokens = s.charged - charged } end
   s.answered = true
-  for i = 12, #ARGV, 6 do
+  for i = 13, #ARGV, 6 do
     local function number(j) return tonumber(ARGV[i + j]) end
     learn_one(ARGV[i], since[ARGV[i]], sent >= 0, age, number(1), number(2), number(3), number(4), ARGV[i + 5])
   end
@@ -291,13 +291,15 @@ function verbs.revive()
 end
 
 local arguments = {}
-for i = 7, VERB == 'learn' and 11 or #ARGV do arguments[#arguments + 1] = tonumber(ARGV[i]) end
+for i = 8, VERB == 'learn' and 12 or #ARGV do arguments[#arguments + 1] = tonumber(ARGV[i]) end
 s.label = s.label or cjson.decode(ARGV[2])
 s.pace = math.min(1, s.pace + math.max(0, clock - s.paced) * 0.1 / 60)
 s.paced = clock
+local known = s.sent
 s.sent = s.sent + tonumber(ARGV[5])
 configure('requests', tonumber(ARGV[3]))
 configure('tokens', tonumber(ARGV[4]))
 local answer = verbs[VERB](unpack(arguments))
+if s.sent > known then tally('sent:' .. ARGV[6], s.sent - known) end
 save()
 return answer or { 'ok' }

@@ -1,10 +1,11 @@
 -- What time alone brings about: expired leases, due retries, records past their TTL, silent workers.
 -- ARGV: most of each kind, TTL in ms, error as JSON for a poisoned message, crashes that quarantine, that fail
 -- -> {flat list of id, queue ('' = by priority), priority to be published; ids that failed as poison; another such list
---    of those that were held by a pause that is over, newest first}
+--    of those that were held by a pause that is over, newest first; flat list of id, attempts, process of those whose
+--    lease expired}
 even_when_full()
 local most, ttl = tonumber(ARGV[1]), tonumber(ARGV[2])
-local publish, poisoned = {}, {}
+local publish, poisoned, expired = {}, {}, {}
 local function add(id, m)
   publish[#publish + 1] = id
   publish[#publish + 1] = m.queue or ''
@@ -35,6 +36,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'leases', '-inf', now, 'LIM
       end
       move(id, m, 'queued', { info = 'lease expired', outcome = 'expired' })
       add(id, m)
+      for _, value in ipairs({ id, m.attempts, process or m.owner }) do expired[#expired + 1] = value end
     end
   end
 end
@@ -58,6 +60,17 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'ended', '-inf', now, 'LIMI
   end
 end
 
+-- What left without a word would be the oldest for ever: its keys were deleted by hand, or a worker of an older version,
+-- which does not know this index, ended it.
+for _, queue in ipairs(QUEUES) do
+  for _ = 1, most do
+    local id = redis.call('ZRANGE', P .. 'open:' .. queue, 0, 0)[1]
+    local status = id and redis.call('HGET', message_key(id), 'status')
+    if not id or status and not ENDED[status] then break end
+    redis.call('ZREM', P .. 'open:' .. queue, id)
+  end
+end
+
 redis.call('ZREMRANGEBYSCORE', P .. 'alive', '-inf', now - 60000)
 for _, name in ipairs(redis.call('ZRANGEBYSCORE', P .. 'workers:seen', '-inf', now)) do
   redis.call('ZREM', P .. 'workers:seen', name)
@@ -65,7 +78,7 @@ for _, name in ipairs(redis.call('ZRANGEBYSCORE', P .. 'workers:seen', '-inf', n
 end
 -- As many in all as are held, so that a round without any is one that found none.
 local held, entries = {}, 0
-for _, queue in ipairs({ 'high_priority', 'default', QUARANTINE }) do
+for _, queue in ipairs({ QUEUES[1], QUEUES[2], QUARANTINE }) do
   if entries < most and not is_paused(queue) then
     local popped = redis.call('ZPOPMAX', held_key(queue), most - entries)
     for i = 1, #popped, 2 do
@@ -81,4 +94,4 @@ for _, queue in ipairs({ 'high_priority', 'default', QUARANTINE }) do
     end
   end
 end
-return { publish, poisoned, held }
+return { publish, poisoned, held, expired }

@@ -8,6 +8,12 @@ local function depth(index)
     out.queued[#out.queued + 1] = { tostring(index), redis.call('ZCARD', P .. 'queued:' .. index), now - first[2] }
   end
 end
+-- How long ago the life of the oldest began that has not ended, whatever became of it since.
+out.unfinished = {}
+for _, queue in ipairs(QUEUES) do
+  local began = redis.call('ZRANGE', P .. 'open:' .. queue, 0, 0, 'WITHSCORES')[2]
+  out.unfinished[queue] = began and now - began or 0
+end
 for priority = 10, 0, -1 do depth(priority) end
 depth(QUARANTINE)
 local seen = redis.call('ZRANGE', P .. 'workers:seen', '(' .. now, '+inf', 'BYSCORE', 'WITHSCORES')

@@ -2,21 +2,22 @@
 -- ARGV: id, fingerprint, idempotency digest or '', priority, body, languages, sealed key or '', max queued, account,
 --       what it may spend a day, in billionths (0 = anything), where its submission is traced or '', host:port of the
 --       one to be called back or '', content, what is searched for text or ''
--- -> {'new', id, now, queued} | {'same' | 'idempotency-conflict' | 'duplicate', id, now} | {'full', queued, now}
---    | {'budget', spent, now} | an OOM error
+-- -> {outcome, what, now, queued, 1 if its queue is paused, else 0}: 'new', 'same', 'idempotency-conflict' or 'duplicate',
+--    and the id; 'full' and how many wait; 'budget' and what was spent | an OOM error
 local id, print, idempotency, priority, body, languages, sealed = unpack(ARGV)
+local queued = redis.call('ZCARD', status_key('queued'))
+local function answer(outcome, what) return { outcome, what, now, queued, is_paused(queue_by(priority)) and 1 or 0 } end
 if idempotency ~= '' then
   local known = redis.call('GET', P .. 'idempotency:' .. idempotency)
   if known then
     local known_print, known_id = known:match('^(%S+) (.+)$')
     if redis.call('EXISTS', message_key(known_id)) == 1 then
-      return { known_print == print and 'same' or 'idempotency-conflict', known_id, now }
+      return answer(known_print == print and 'same' or 'idempotency-conflict', known_id)
     end
   end
 end
 local known_print = redis.call('HGET', message_key(id), 'print')
-if known_print then return { known_print == print and 'same' or 'duplicate', id, now } end
-local queued = redis.call('ZCARD', status_key('queued'))
+if known_print then return answer(known_print == print and 'same' or 'duplicate', id) end
 -- Counted even when the memory is full.
 local function refuse(reason)
   even_when_full()
@@ -24,12 +25,12 @@ local function refuse(reason)
 end
 if queued >= tonumber(ARGV[8]) then
   refuse('queue-full')
-  return { 'full', tostring(queued), now }
+  return answer('full', tostring(queued))
 end
 local spent = overspent(ARGV[9], tonumber(ARGV[10]))
 if spent then
   refuse('budget-exceeded')
-  return { 'budget', spent, now }
+  return answer('budget', spent)
 end
 
 -- What was accepted needs some memory on its way, and workers need some to start: a part is kept for them.
@@ -64,7 +65,9 @@ if idempotency ~= '' then
   redis.call('HSET', message_key(id), 'idempotency', idempotency)
 end
 redis.call('ZADD', status_key('queued'), m.seq, id)
+redis.call('ZADD', open_key(m), now, id)
 line_up(id, m)
 record_change(id, m)
 tally('submitted')
-return { 'new', id, now, queued + 1 }
+queued = queued + 1
+return answer('new', id)

@@ -18,7 +18,6 @@ from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import aiohttp
 import httpx2
@@ -45,9 +44,8 @@ from tq.providers.abilities import Abilities, blamed_members, too_long
 from tq.providers.answer import unwrap
 from tq.providers.window import check_window
 from tq.retryafter import retry_after
-from tq.settings import Settings
+from tq.settings import DEFAULT_BASE_URL, Settings
 
-DEFAULT_BASE_URL: Final = "https://api.openai.com/v1"
 #: Local servers want no key, but the SDK insists on sending one.
 _PLACEHOLDER_KEY: Final = "no-key"
 #: The largest TQ_CONCURRENCY. Not None: the SDK's aiohttp transport takes that for aiohttp's default of 100.
@@ -139,7 +137,7 @@ class OpenAIProvider:
         base_url = settings.openai_base_url or DEFAULT_BASE_URL
         key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else None
         self._default_key = key or (_PLACEHOLDER_KEY if settings.openai_base_url else None)
-        self.host = urlsplit(base_url).netloc.rpartition("@")[2]
+        self.host = settings.provider_host
         timeout = settings.request_timeout
         self._client = openai.AsyncOpenAI(
             api_key=self._default_key or _PLACEHOLDER_KEY,

@@ -18,7 +18,7 @@ import httpx
 from tq import __version__
 from tq.errors import TqError, Unreachable
 from tq.figures import Stats
-from tq.lines import span
+from tq.layout import span
 from tq.options import connect
 from tq.ports import http_url, require_free_port
 from tq.queue import TranslationQueue

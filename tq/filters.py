@@ -54,6 +54,11 @@ class MessageFilter:
         return found
 
 
+def is_within(tag: str, language: str | None) -> bool:
+    """Whether a tag is that language or one of its kind, whatever its case, as ``find.lua`` says it; None = any is."""
+    return language is None or f"{tag.lower()}-".startswith(f"{language.lower()}-")
+
+
 def searched(metadata: Mapping[str, object]) -> str:
     """What of a message's metadata is searched for text: the caller's own values, not what is part of the texts."""
     return "\n".join(str(value).casefold() for name, value in metadata.items() if name not in _NOT_SEARCHED)

@@ -71,7 +71,7 @@ def down(*, grace: Grace = None) -> int:
 
 def ps() -> None:
     """List the services of the running stack."""
-    from tq.lines import age, columns
+    from tq.layout import age, columns
     from tq.settings import get_settings
     from tq.stack import stack_ps
 

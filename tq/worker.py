@@ -120,6 +120,10 @@ class Housekeeping(bootsteps.StartStopStep):
         """From now on this worker is listed as alive."""
         slots = consumer.initial_prefetch_count
         provider = get_settings().provider_name
+        tasks = consumer.task_consumer
+        queues = sorted(queue.name for queue in tasks.queues)
+        # What differs from another process's is why messages would not be found, or not in order.
+        steps = list(getattr(tasks.channel, "priority_steps", ()))
 
         def describe() -> dict[str, Any]:
             return {
@@ -128,6 +132,8 @@ class Housekeeping(bootsteps.StartStopStep):
                 "provider": provider,
                 "slots": slots,
                 "running": len(state.active_requests),
+                "queues": queues,
+                "steps": steps,
             }
 
         attempts.get().heart.announce(describe)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from api_server import Api
 from cli_driver import CANARY, Cli, complete, fail
-from servers import Valkey, free_port, wait_until
+from servers import Valkey, wait_until
 
 from tq.backend import make_submission
 from tq.local import LocalClient
@@ -131,50 +131,3 @@ def test_list_into_a_pipe_that_closes(local: LocalClient, environment: dict[str,
     )
     assert done.stdout.split()[-1] == "0"
     assert done.stderr == ""
-
-
-# -- doctor ------------------------------------------------------------------------------------------
-
-
-def test_doctor_without_redis(tq: Cli) -> None:
-    """Nothing reachable is exit code 5; each line says what it is about, and a fix follows a cross."""
-    done = tq("doctor", TQ_API_PORT=str(free_port()), TQ_FLOWER_PORT=str(free_port()))
-    assert done.returncode == 5
-    assert "✔ settings" in done.stdout
-    assert re.search("✘ redis .*nothing to talk to.*\n +fix: start one with `tq up`", done.stdout)
-
-
-@pytest.mark.usefixtures("api")
-def test_doctor_finds_what_is_wrong(tq: Cli, api: Api, tmp_path: Path) -> None:
-    """No worker, a data dir that is open, a provider that does not answer: each with its fix, exit code 1."""
-    tmp_path.chmod(0o755)
-    ports = {"TQ_API_PORT": str(api.port), "TQ_FLOWER_PORT": str(free_port())}
-    nobody = f"http://127.0.0.1:{free_port()}/v1"
-    done = tq("doctor", OPENAI_BASE_URL=nobody, OPENAI_API_KEY=CANARY, **ports)
-    assert done.returncode == 1
-    for pattern in ("✘ data dir .*\n +fix: chmod 700", "✘ worker .*\n +fix", "✘ provider .*\n +fix", "✔ api .*answers"):
-        assert re.search(pattern, done.stdout), done.stdout
-    assert CANARY not in done.stdout + done.stderr
-
-
-@pytest.mark.usefixtures("worker")
-def test_doctor_is_content(tq: Cli, tmp_path: Path) -> None:
-    """With everything in place it is exit code 0, and pseudo output is called what it is."""
-    tmp_path.chmod(0o700)
-    done = tq("doctor", TQ_API_PORT=str(free_port()), TQ_FLOWER_PORT=str(free_port()))
-    assert done.returncode == 0, done.stdout
-    assert "✘" not in done.stdout
-    assert "NOT a translation" in done.stdout
-
-
-def test_doctor_on_a_redis_that_loses_messages(tq: Cli, valkey: Valkey) -> None:
-    """Eviction, and no log on disk, are named with what mends them."""
-    ports = {"TQ_API_PORT": str(free_port()), "TQ_FLOWER_PORT": str(free_port())}
-    assert "✔ durable" in tq("doctor", **ports).stdout
-    with valkey.client() as client:
-        client.config_set("appendonly", "no")
-        assert re.search("✘ durable .*appendonly no.*\n +fix: set appendonly yes", tq("doctor", **ports).stdout)
-        client.config_set("appendonly", "yes")
-        client.config_set("maxmemory", 2**30)
-        client.config_set("maxmemory-policy", "allkeys-lru")
-    assert re.search("✘ durable .*allkeys-lru.*\n +fix: set maxmemory-policy noeviction", tq("doctor", **ports).stdout)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -18,9 +18,19 @@ if TYPE_CHECKING:
 StatusName = Literal["queued", "running", "retrying", "completed", "failed", "cancelled"]
 
 
+class _InAnyCase(str):
+    """A text that begins with what begins so in other letters, too: Typer looks whether what is offered does."""
+
+    __slots__ = ()
+
+    def startswith(self, *args: Any) -> bool:
+        """See above."""
+        return self.lower().startswith(args[0].lower(), *args[1:])
+
+
 def complete_language(incomplete: str) -> list[str]:
     """Languages that begin so, whatever the case."""
-    return [tag for tag in OFFERED if tag.lower().startswith(incomplete.lower())]
+    return [each for each in map(_InAnyCase, OFFERED) if each.startswith(incomplete)]
 
 
 def complete_id(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
@@ -46,7 +56,7 @@ def _offers(ctx: typer.Context, incomplete: str, *statuses: StatusName) -> list[
 
         given = ctx.params.get("ids") or ()
         found = offers(incomplete, statuses, next(filter(None, urls), None))
-        return [offer for offer in found if offer[0] not in given]
+        return [(_InAnyCase(message_id), word) for message_id, word in found if message_id not in given]
     return []
 
 

@@ -5,6 +5,7 @@ Commands import what they use when they run: `tq --help` pays for nothing but Ty
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Annotated
 import typer
 
 from tq import message_commands, queue_commands, stack_commands, streams
-from tq.errors import OutputLost, TqError, UsageError
+from tq.errors import TqError, UsageError
 from tq.options import (
     AskKey,
     Callback,
@@ -33,7 +34,7 @@ from tq.options import (
     debugging,
     explained,
 )
-from tq.terminal import leave_closed_pipe, note, report, write, writing
+from tq.terminal import leave_closed_pipe, lost, note, report, write, writing
 
 app = typer.Typer(
     name="tq",
@@ -44,6 +45,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 INTERRUPTED = 130
+#: What a write is refused with: no room, no stream, no device.
+_OF_WRITING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF, errno.EIO, errno.ENXIO})
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001 - Typer's signature of a callback
@@ -252,8 +255,8 @@ def main() -> int:
     except Exception as error:
         if debugging():
             raise
-        if isinstance(error, OSError) and (lost := _lost_output()):
-            return report(lost)
+        if isinstance(error, OSError) and error.errno in _OF_WRITING:
+            return report(lost(error))  # Typer writes to stdout itself
         return report(
             TqError(
                 "something in tq, or in a library, is broken",
@@ -262,15 +265,6 @@ def main() -> int:
             )
         )
     return code if isinstance(code, int) else 0
-
-
-def _lost_output() -> OutputLost | None:
-    """Why stdout takes nothing, where that is the reason: libraries write to it, too."""
-    try:
-        with writing():
-            return None
-    except OutputLost as error:
-        return error
 
 
 def _usage(error: typer.TyperException) -> UsageError:

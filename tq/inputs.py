@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -38,7 +39,7 @@ def read_text(text: str | None, file: Path | None, *, key: bool) -> str | None:
     except OSError as error:
         raise UsageError(
             "there is no text",
-            why=f"stdin cannot be read: {error.strerror or type(error).__name__}",
+            why="stdin is closed" if error.errno == errno.EBADF else f"stdin: {error.strerror or type(error).__name__}",
             fix="give the text as an argument, or with --file",
         ) from None
 

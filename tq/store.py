@@ -117,12 +117,12 @@ def _scripts() -> dict[str, _Script]:
     legal = {str(a): {str(b): True for b in to} for a, to in TRANSITIONS.items()}
     head = f"local LEGAL = cjson.decode('{json.dumps(legal)}')\nlocal QUARANTINE = '{QUARANTINE}'\n"
     head += f"local HIGH_FROM = {HIGH_FROM}\n"
-    head += (folder / "prelude.lua").read_text()
+    head += (folder / "prelude.lua").read_text(encoding="utf-8")
     scripts = {}
     for entry in folder.iterdir():
         name = entry.name.removesuffix(".lua")
         if entry.name.endswith(".lua") and name != "prelude":
-            source = head + entry.read_text()
+            source = head + entry.read_text(encoding="utf-8")
             scripts[name] = _Script(source, sha1(source.encode(), usedforsecurity=False).hexdigest())
     return scripts
 

@@ -6,6 +6,7 @@ reorder a line is replaced by its escape. Light on purpose: `tq --help` pays for
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import select
@@ -105,12 +106,17 @@ def writing() -> Iterator[None]:
         except BrokenPipeError:
             leave_closed_pipe()
         except OSError as error:
-            drain(sys.stdout.fileno())  # what is still buffered would fail again at the end
-            raise OutputLost(
-                "the output could not be written",
-                why=f"stdout: {error.strerror or type(error).__name__}",
-                fix="have stdout lead somewhere, with room for it",
-            ) from None
+            raise lost(error) from None
+
+
+def lost(error: OSError) -> OutputLost:
+    """The error of a write to stdout as ours; nothing more is written there."""
+    drain(sys.stdout.fileno())  # what is still buffered would fail again at the end
+    return OutputLost(
+        "the output could not be written",
+        why="stdout is closed" if error.errno == errno.EBADF else f"stdout: {error.strerror or type(error).__name__}",
+        fix="have stdout lead somewhere, with room for it",
+    )
 
 
 def leave_closed_pipe() -> None:
@@ -125,7 +131,15 @@ def leave_closed_pipe() -> None:
 
 
 def check_pipe() -> None:
-    """End quietly if the reader of stdout has gone, which otherwise only shows at the next write."""
+    """End quietly if the reader of stdout has gone, which otherwise only shows at the next write.
+
+    Raises:
+        OutputLost: there was none from the beginning.
+    """
+    import fcntl  # where there is none, there is no poll either
+
+    if fcntl.fcntl(sys.stdout.fileno(), fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+        raise lost(OSError(errno.EBADF, os.strerror(errno.EBADF)))
     poll = select.poll()
     poll.register(sys.stdout.fileno(), 0)
     if any(events & select.POLLERR for _, events in poll.poll(0)):

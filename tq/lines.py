@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -13,6 +13,8 @@ from tq.streams import shown
 from tq.terminal import clean
 
 COLUMNS: Final = ("ID", "PRI", "LANG", "STATUS", "AGE", "TRY", "TIME", "INFO")
+#: What a stream of changes has: when each happened is what its lines are for.
+CHANGE_COLUMNS: Final = tuple("AT" if name == "AGE" else name for name in COLUMNS)
 #: Widths that keep the lines of a stream aligned; an id of tq's own making has 26 characters.
 _WIDTHS: Final = (26, 3, 11, 9, 4, 3, 6, 0)
 RIGHT: Final = frozenset({"PRI", "AGE", "TRY", "TIME"})
@@ -112,10 +114,19 @@ def line(row: Row, now: datetime, paused: Container[str] = ()) -> str:
     return aligned(cells(row, now, paused))
 
 
-def aligned(texts: tuple[str, ...]) -> str:
-    """Cells of ``COLUMNS`` as one line."""
+def change_line(row: Row, at: datetime, *, whole: bool) -> str:
+    """The row after a change as one aligned line of ``CHANGE_COLUMNS``: with the date if ``whole``, in local time."""
+    local = at.astimezone()
+    moment = local.isoformat(timespec="seconds") if whole else f"{local:%H:%M:%S}"
+    texts = [moment if name == "AGE" else text for name, text in zip(COLUMNS, cells(row, at), strict=True)]
+    return aligned(texts, at=len(moment))
+
+
+def aligned(texts: Sequence[str], *, at: int = 0) -> str:
+    """Cells of ``COLUMNS`` as one line; ``at``: of ``CHANGE_COLUMNS``, with so much room for when."""
     parts = [
-        pad(shown(text), width, right=name in RIGHT) for name, width, text in zip(COLUMNS, _WIDTHS, texts, strict=True)
+        pad(shown(text), at if at and name == "AGE" else width, right=name in RIGHT)
+        for name, width, text in zip(COLUMNS, _WIDTHS, texts, strict=True)
     ]
     return "  ".join(parts).rstrip()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Final, NoReturn
@@ -18,6 +17,7 @@ from tq.filters import MessageFilter
 from tq.layout import columns, count
 from tq.lines import COLUMNS, aligned, line, row_of
 from tq.messages import Message, Status
+from tq.pausing import paused_of
 from tq.progress import Progress
 from tq.terminal import clean, note, report, wants_style, write, write_json
 
@@ -92,13 +92,6 @@ def _show_lines(messages: Iterable[Message], now: datetime, paused: Callable[[],
         if held is None and message.status is Status.QUEUED:
             held = paused()
         write(line(row_of(message), now, held or ()))
-
-
-def paused_of(backend: Backend) -> Sequence[str]:
-    """The queues that are paused, as far as the figures can be had."""
-    with suppress(TqError):
-        return backend.stats().paused
-    return ()
 
 
 def retry_failed(backend: Backend, api_key: str | None) -> int:

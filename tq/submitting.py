@@ -15,6 +15,7 @@ from tq.board import ahead_of
 from tq.errors import ERRORS, OutputLost, TqError
 from tq.lines import progress
 from tq.messages import Message, Status, Submission
+from tq.pausing import paused_of, warn_of_pause
 from tq.progress import Progress
 from tq.sheet import document
 from tq.terminal import clean, note, paint, report, write, write_exact, write_json
@@ -76,10 +77,9 @@ def _warn_without_worker(backend: Backend, messages: Sequence[Message]) -> None:
 
 
 def _warn_of_pause(backend: Backend, messages: Sequence[Message]) -> None:
-    with suppress(TqError):
-        queues = {message.queue for message in messages if message.status is Status.QUEUED}
-        for queue in sorted(queues & {*backend.stats().paused} if queues else ()):
-            note(f"the queue {queue} is paused: `tq resume {queue}`")
+    queues = {message.queue for message in messages if message.status is Status.QUEUED}
+    for queue in sorted(queues & {*paused_of(backend)} if queues else ()):
+        warn_of_pause(queue)
 
 
 def _ahead(backend: Backend, message: Message) -> int | None:

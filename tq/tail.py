@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from tq.backend import Backend, Changes
 from tq.errors import TqError, Unreachable
 from tq.filters import MessageFilter, is_within
-from tq.lines import COLUMNS, Row, aligned, cells, changed, row_of
+from tq.lines import CHANGE_COLUMNS, Row, aligned, change_line, changed, row_of
 from tq.messages import Change, Message, Status
-from tq.terminal import check_pipe, note, write
+from tq.pausing import paused_of, warn_of_pause
+from tq.terminal import check_pipe, note, write, write_json
 
 if TYPE_CHECKING:
     from tq.screens import TailScreen
@@ -73,10 +74,16 @@ def rounds(changes: Changes, trouble: Callable[[str], None]) -> Iterator[list[Ch
 
 def tail_lines(backend: Backend, wanted: Filter, *, as_json: bool) -> NoReturn:
     """Print a line for each change."""
+    check_pipe()
     rows: dict[str, Row] = {}
-    if sys.stdout.isatty() and not as_json:
-        write(aligned(COLUMNS))
-    for batch in rounds(backend.changes(block=_ROUND), lambda text: note(text or "connected again")):
+    # Opened before anything else is looked at, so that nothing of it is missed.
+    changes = backend.changes(block=_ROUND)
+    terminal = sys.stdout.isatty()
+    if terminal and not as_json:
+        write(aligned(CHANGE_COLUMNS, at=len("HH:MM:SS")))
+    for queue in paused_of(backend):
+        warn_of_pause(queue)
+    for batch in rounds(changes, lambda text: note(text or "connected again")):
         if not batch:
             check_pipe()
         for change in batch:
@@ -85,7 +92,10 @@ def tail_lines(backend: Backend, wanted: Filter, *, as_json: bool) -> NoReturn:
             if len(rows) > _REMEMBERED:
                 del rows[next(iter(rows))]
             if wanted(change):
-                write(change.model_dump_json() if as_json else aligned(cells(row, change.at)))
+                if as_json:
+                    write_json(change.model_dump_json())
+                else:
+                    write(change_line(row, change.at, whole=not terminal))
     raise AssertionError("the stream of changes never ends")
 
 

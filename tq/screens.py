@@ -6,7 +6,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import FrameType, TracebackType
 from typing import Final, Self
@@ -56,53 +57,81 @@ class Screen:
         self._last = last or render
         self._live: Live | None = None
         self._former: dict[signal.Signals, signal._HANDLER] = {}
+        self._changing = False
+        self._pending: int | None = None
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            for number, handler in ((signal.SIGTERM, self._end), (signal.SIGTSTP, self._rest)):
-                self._former[number] = signal.signal(number, handler)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGTSTP):
+                former = signal.getsignal(number)
+                if former is not signal.SIG_IGN:
+                    self._former[number] = former
+                    signal.signal(number, self._hear)
         self._begin()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._leave()
-        for number, handler in self._former.items():
-            signal.signal(number, handler)
-        with writing():
-            self._console.print(self._last())
+        self._finish()
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        if self._changing:
+            self._pending = number  # half drawn, it cannot be left
+        elif number == signal.SIGINT:
+            # Here, and not where it goes: who interrupts the first frame would keep the screen.
+            self._finish()
+            raise KeyboardInterrupt
+        elif number == signal.SIGTERM:
+            signal.signal(number, signal.SIG_DFL)
+            self._leave()
+            os.kill(os.getpid(), number)
+        else:
+            self._leave()
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            # Here it goes on, brought back to the foreground.
+            signal.signal(number, self._hear)
+            self._begin()
+
+    @contextmanager
+    def _change(self) -> Iterator[None]:
+        self._changing = True
+        try:
+            yield
+        finally:
+            self._changing = False
+        if self._pending is not None:
+            number, self._pending = self._pending, None
+            self._hear(number, None)
 
     def _begin(self) -> None:
-        self._live = Live(
-            console=self._console,
-            get_renderable=self._render,
-            screen=True,
-            refresh_per_second=FRAMES_PER_SECOND // 2,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
-        self._live.start(refresh=True)
+        with self._change():
+            self._live = Live(
+                console=self._console,
+                get_renderable=self._render,
+                screen=True,
+                refresh_per_second=FRAMES_PER_SECOND // 2,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
+            self._live.start(refresh=True)
 
-    def _leave(self) -> None:
-        live, self._live = self._live, None
-        if live is not None:
-            live.stop()
+    def _leave(self) -> bool:
+        """Give the terminal back; whether it was ours."""
+        with self._change():
+            live, self._live = self._live, None
+            if live is not None:
+                live.stop()
+        return live is not None
 
-    def _end(self, number: int, frame: FrameType | None) -> None:
-        del frame
-        signal.signal(number, signal.SIG_DFL)  # another one ends it at once
-        self._leave()
-        os.kill(os.getpid(), number)
-
-    def _rest(self, number: int, frame: FrameType | None) -> None:
-        del frame
-        self._leave()
-        signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
-        # Here it goes on, brought back to the foreground.
-        signal.signal(number, self._rest)
-        self._begin()
+    def _finish(self) -> None:
+        if self._leave():
+            with writing():
+                self._console.print(self._last())
+        for number, handler in self._former.items():
+            signal.signal(number, handler)
 
 
 class _Look:

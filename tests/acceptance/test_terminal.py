@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 from api_server import Api
 from cli_driver import Cli, complete, exit_code, fail
+from pydantic import SecretStr
+from running_stack import RunningStack
 from servers import Valkey, wait_until
 
 from tq.local import LocalClient
+from tq.settings import Settings
 
 
 @pytest.fixture
@@ -66,6 +69,18 @@ def test_a_paused_queue_is_seen(tq: Cli, local: LocalClient) -> None:
     assert local.stats().paused == ["default"]
     tq("resume")
     assert "paused" not in tq("status", "m").stderr
+
+
+def test_a_pause_from_before_is_in_the_banner(tmp_path: Path) -> None:
+    """Whoever starts the stack sees why nothing begins."""
+    (tmp_path / "redis").mkdir()
+    (tmp_path / "stack").mkdir()
+    with Valkey(tmp_path / "redis") as valkey:
+        url = valkey.url.replace("unix://", "redis+socket://")
+        with LocalClient(Settings(redis_url=SecretStr(url))) as local:
+            local.pause("default")
+        with RunningStack(tmp_path / "stack", TQ_REDIS_URL=url) as stack:
+            assert stack.driven.find("  Paused    default, from before: `tq resume default` goes on")
 
 
 @pytest.mark.parametrize("terminal", [False, True])

@@ -72,6 +72,70 @@ def test_list(tq: Cli, local: LocalClient) -> None:
     assert newest == [message.message_id for message in local.list(limit=2)[0]]
 
 
+@pytest.mark.parametrize("over_http", [False, True])
+def test_list_of_what_matches(tq: Cli, local: LocalClient, api: Api, over_http: bool) -> None:  # noqa: FBT001 - a parameter of pytest's
+    """The filters of the API, together or alone; a language finds its own kinds, and one that is none is refused."""
+    url = ["--url", api.url] if over_http else []
+    local.submit("Hello", to="fr-CA", source="en", priority=7, model="m-1", message_id="canada")
+    local.submit("Hello", to="fr", source="de", message_id="france", metadata={"shop": "Chez Anna"})
+    local.submit("Hello", to="ja", source="en", message_id="japan")
+    fail(local, "japan")
+
+    def listed(*options: str) -> set[str]:
+        return {line.split()[0] for line in tq("list", *options, *url).stdout.splitlines()}
+
+    assert listed() == {"canada", "france", "japan"}
+    assert listed("--to", "FR") == {"canada", "france"}
+    assert listed("--from", "en") == {"canada", "japan"}
+    assert listed("--from", "en", "--to", "fr") == {"canada"}
+    assert listed("--priority", "7") == listed("--model", "m-1") == {"canada"}
+    assert listed("--error", "reported") == listed("--status", "failed", "--to", "ja") == {"japan"}
+    assert listed("--q", "chez anna") == {"france"}
+    assert listed("--to", "de") == set()
+    for option in ("--to", "--from"):
+        refused = tq("list", option, "xx", *url)
+        assert refused.returncode == 2
+        assert "not a known language" in refused.stderr
+    assert tq("list", "--priority", "11").returncode == 2
+
+
+def test_the_error_of_an_earlier_attempt(tq: Cli, local: LocalClient) -> None:
+    """What was cancelled did not fail of it."""
+    local.submit("Hello", to="fr", message_id="mine")
+    local.set_status("mine", Status.RUNNING)
+    local.set_status("mine", Status.RETRYING, error="no such luck")
+    assert "reported" in tq("list").stdout
+    local.cancel("mine")
+    assert "reported" not in tq("list").stdout
+    assert "no such luck" not in tq("status", "mine").stdout
+
+
+def test_small_letters(tq: Cli, local: LocalClient) -> None:
+    """They are enough for an id of tq's own making; an id of one's own is taken as it is written."""
+    message_id = local.submit("Hello", to="fr").message_id
+    local.submit("Hello", to="fr", message_id="Mine")
+    assert tq("status", message_id.lower()).stdout.startswith(f"{message_id}  queued")
+    assert tq("cancel", message_id[:24].lower()).stdout == f"{message_id}  cancelled\n"
+    assert tq("status", "mine").returncode == 3
+    assert tq("status", "Mi").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "said"), [("", "TQ_API_TOKEN is not set"), ("wrong", "that of TQ_API_TOKEN is another one")]
+)
+def test_a_token(tq: Cli, valkey: Valkey, environment: dict[str, str], tmp_path: Path, given: str, said: str) -> None:
+    """To who types commands it is a setting: whether it is missing or wrong, and no word on headers."""
+    assert valkey.pid
+    with Api(tmp_path, environment | {"TQ_API_TOKEN": "right"}) as api:
+        for line in (["list"], ["status", "mine"], ["submit", "Hello", "--to", "fr"], ["tail"]):
+            done = tq(*line, "--url", api.url, TQ_API_TOKEN=given)
+            assert done.returncode == 4
+            assert said in done.stderr
+            assert "set TQ_API_TOKEN" in done.stderr
+            assert "Bearer" not in done.stderr
+        assert tq("list", "--url", api.url, TQ_API_TOKEN="right").returncode == 0
+
+
 def test_stats(tq: Cli, local: LocalClient) -> None:
     """Figures are text for people and JSON for programs."""
     local.submit("Hello", priority=9)

@@ -1,4 +1,4 @@
-"""Commands as a person uses them: beginnings of ids, timelines, paused queues, and completion."""
+"""Commands as a person uses them: beginnings of ids, timelines, and paused queues."""
 
 from __future__ import annotations
 
@@ -105,28 +105,3 @@ def test_stats_go_on_after_a_restart(tq: Cli, valkey: Valkey, local: LocalClient
         wait_until(lambda: "connected again" in running.err, "it goes on")
         assert running.interrupt() == 130
         assert running.err.count("connection lost") == 1
-
-
-# -- completion --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
-        ("tq submit x --to pt", {"pt", "pt-BR"}),
-        ("tq list --status f", {"failed"}),
-        ("tq pause h", {"high_priority"}),
-        ("tq status comp", {"completion-1"}),
-    ],
-)
-def test_completion_in_bash(tq: Cli, local: LocalClient, line: str, expected: set[str]) -> None:
-    """Languages, statuses, queues and ids of messages."""
-    local.submit("Hello", to="fr", message_id="completion-1")
-    words = {"COMP_WORDS": line, "COMP_CWORD": str(len(line.split()) - 1), "_TQ_COMPLETE": "complete_bash"}
-    assert set(tq(**words).stdout.split()) == expected
-
-
-def test_completion_when_nothing_runs(tq: Cli) -> None:
-    """Silence, soon."""
-    done = tq(COMP_WORDS="tq status x", COMP_CWORD="2", _TQ_COMPLETE="complete_bash")
-    assert (done.stdout.strip(), done.stderr) == ("", "")

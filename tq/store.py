@@ -1,4 +1,4 @@
-"""The message store: every Redis key of tq, and the only code that touches them.
+"""The message store: every Redis key of tq, and the only code that touches them (completion.py peeps at ids).
 
 A status changes in one place only, ``move()`` of ``lua/prelude.lua``, inside a script, on the
 server's clock. Keys (all begin with ``tq:``; times are Unix milliseconds):

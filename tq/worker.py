@@ -204,11 +204,19 @@ def run(
     argv += ["--without-gossip", "--without-mingle"]
     if pool:
         argv += ["--pool", pool]
+    workers: list[Any] = []
+
+    def remember(instance: Any, **_: Any) -> None:
+        workers.append(instance)
+
+    signals.celeryd_init.connect(remember, weak=False)
     try:
         app.worker_main(argv)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
-    return 0
+    # Celery's command returns whatever happened. Unless somebody had it stop, it ended of an error, which is logged.
+    asked = state.should_stop is not None or state.should_terminate is not None
+    return 0 if asked else int(any(worker.exitcode for worker in workers))
 
 
 def set_up_logging(loglevel: str) -> None:

@@ -166,3 +166,31 @@ def test_silence_of_what_is_quick(tq: Cli, local: LocalClient) -> None:
     local.submit("Hello", to="fr", message_id="mine")
     for line in (["list"], ["list", "--json"], ["stats"], ["cancel", "mine"], ["retry", "mine"]):
         assert tq(*line).stderr == ""
+
+
+@pytest.mark.parametrize(
+    "line",
+    [["list", "--json"], ["stats"], ["submit", "Hello", "--to", "fr"], ["cancel", "mine"], ["pause"]],
+    ids=" ".join,
+)
+def test_a_broker_that_is_slow(tq: Cli, valkey: Valkey, local: LocalClient, line: list[str]) -> None:
+    """Whatever asks says so after a second, in place, and goes on when it is answered."""
+    local.submit("Hello", to="fr", message_id="mine")
+    valkey.pause()
+    child = tq.terminal(*line)
+    child.expect("(reading|looking|submitting|asking) … 1s")
+    valkey.resume()
+    child.expect_exact("\r\x1b[2K")
+    assert exit_code(child) == 0
+    assert " … " not in child.before.rpartition("\r\x1b[2K")[2]
+
+
+def test_a_slow_broker_in_a_pipe(tq: Cli, valkey: Valkey, local: LocalClient) -> None:
+    """A line at times, on stderr alone."""
+    local.submit("Hello", to="fr", message_id="mine")
+    valkey.pause()
+    with tq.start("list") as running:
+        wait_until(lambda: running.err == "reading … 5s\n", "a line is there")
+        valkey.resume()
+        running.popen.wait(timeout=30)
+        assert "\x1b" not in running.err

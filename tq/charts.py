@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from tq.lines import span
+from tq.layout import span
 from tq.tallies import Minute
 
 WIDTH: Final = 300

@@ -5,17 +5,16 @@ Commands import what they use when they run: `tq --help` pays for nothing but Ty
 
 from __future__ import annotations
 
+import errno
 import os
-import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import Annotated
 
 import typer
 
-from tq import queue_commands, stack_commands
-from tq.errors import StoreRefused, TqError, Unauthorised, UnknownMessage, Unreachable, UsageError
+from tq import message_commands, queue_commands, stack_commands, streams
+from tq.errors import TqError, UsageError
 from tq.options import (
     AskKey,
     Callback,
@@ -24,23 +23,18 @@ from tq.options import (
     FallbackModels,
     Formality,
     Glossary,
-    Ids,
     Instructions,
     Json,
     NoCache,
-    OptionalIds,
     Parameters,
-    StatusFilter,
     Url,
     ask_key,
     complete_language,
     connect,
     debugging,
+    explained,
 )
-from tq.terminal import leave_closed_pipe, note, report, wants_style, write
-
-if TYPE_CHECKING:
-    from tq.backend import Backend
+from tq.terminal import leave_closed_pipe, lost, note, report, write, writing
 
 app = typer.Typer(
     name="tq",
@@ -51,7 +45,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 INTERRUPTED = 130
-Item = TypeVar("Item")
+#: What a write is refused with: no room, no stream, no device.
+_OF_WRITING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF, errno.EIO, errno.ENXIO})
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001 - Typer's signature of a callback
@@ -138,10 +133,10 @@ def submit(  # noqa: PLR0913 - Typer takes the options from the signature
     url: Url = None,
 ) -> int:
     """Submit a text for translation."""
-    from tq import submitting
+    from tq import inputs, submitting
     from tq.estimating import show_estimate
 
-    content = submitting.read_text(text, file, key=key)
+    content = inputs.read_text(text, file, key=key)
     if content is None:
         note(ctx.get_help())
         return UsageError.exit_code
@@ -158,13 +153,13 @@ def submit(  # noqa: PLR0913 - Typer takes the options from the signature
             "priority": priority,
             "model": model,
             "domain": domain,
-            "context": submitting.read_context(context),
+            "context": inputs.read_context(context),
             "formality": formality,
             "instructions": instructions,
-            "glossary": submitting.read_glossary(glossary),
+            "glossary": inputs.read_glossary(glossary),
             "cache": not no_cache,
             "fallback_models": fallback_models,
-            "parameters": submitting.read_parameters(parameters or ()),
+            "parameters": inputs.read_parameters(parameters or ()),
             "callback_url": callback,
             "message_id": message_id,
             "api_key": ask_key() if key and not estimate else None,
@@ -178,77 +173,10 @@ def submit(  # noqa: PLR0913 - Typer takes the options from the signature
         messages = submitting.submit(backend, submissions, idempotency_key, show=not waits, as_json=json)
         if not waits:
             return 0
-        deadline = None if timeout is None else time.monotonic() + timeout
-        exact = len(messages) == 1
-        return _each(messages, lambda each: submitting.await_end(backend, each, deadline, as_json=json, exact=exact))
-
-
-@app.command()
-def status(
-    ids: Ids,
-    *,
-    follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on until it has ended.", show_default=False)
-    ] = False,
-    json: Json = False,
-    url: Url = None,
-) -> int:
-    """Show messages.
-
-    With --follow the exit code is 1 for one that failed or was cancelled.
-    """
-    from tq import submitting
-
-    with connect(url) as backend:
-
-        def show(message_id: str) -> None:
-            if follow:
-                submitting.follow(backend, message_id, as_json=json)
-            else:
-                submitting.show(backend, backend.get(message_id), as_json=json)
-
-        return _each(ids, _of_one(backend, show))
-
-
-@app.command("list")
-def list_(
-    *,
-    status: StatusFilter = None,
-    limit: Annotated[int, typer.Option(min=1, max=100_000, metavar="N", help="How many.")] = 20,
-    json: Json = False,
-    url: Url = None,
-) -> None:
-    """List messages, newest first."""
-    from tq import listing
-
-    with connect(url) as backend:
-        listing.show_list(backend, status, limit, as_json=json)
-
-
-@app.command()
-def tail(
-    *,
-    status: StatusFilter = None,
-    to: Annotated[
-        str | None,
-        typer.Option(
-            "--to", metavar="LANG", help="Only this target.", autocompletion=complete_language, show_default=False
-        ),
-    ] = None,
-    json: Json = False,
-    url: Url = None,
-) -> None:
-    """Watch messages change, until Ctrl-C.
-
-    A live table on a terminal; a line for each change in a pipe.
-    """
-    from tq.tail import Filter, tail_lines, tail_screen
-
-    with connect(url) as backend:
-        wanted = Filter(status, to)
-        if wants_style(sys.stdout) and not json:
-            tail_screen(backend, wanted)
-        tail_lines(backend, wanted, as_json=json)
+        if len(messages) > 1:
+            return submitting.await_all(backend, messages, timeout, as_json=json)
+        submitting.await_end(backend, messages[0], timeout, as_json=json)
+        return 0
 
 
 @app.command()
@@ -268,44 +196,6 @@ def stats(
         if watch:
             listing.watch_stats(backend, as_json=json)
         listing.show_stats(backend, as_json=json)
-
-
-@app.command()
-def cancel(ids: Ids, *, url: Url = None) -> int:
-    """Cancel messages that have not ended.
-
-    A running attempt is aborted.
-    """
-    with connect(url) as backend:
-
-        def one(message_id: str) -> None:
-            write(f"{message_id}  {backend.cancel(message_id).status}")
-
-        return _each(ids, _of_one(backend, one))
-
-
-@app.command()
-def retry(
-    ids: OptionalIds = None,
-    *,
-    failed: Annotated[bool, typer.Option("--failed", help="All messages that failed.", show_default=False)] = False,
-    key: AskKey = False,
-    url: Url = None,
-) -> int:
-    """Queue failed or cancelled messages again."""
-    from tq import listing
-
-    if bool(ids) == failed:
-        raise UsageError("name the messages, or give --failed for all that failed", fix="see `tq retry --help`")
-    api_key = ask_key() if key else None
-    with connect(url) as backend:
-        if failed:
-            return listing.retry_failed(backend, api_key)
-
-        def one(message_id: str) -> None:
-            write(f"{message_id}  {backend.retry(message_id, api_key).status}")
-
-        return _each(ids or [], _of_one(backend, one))
 
 
 @app.command()
@@ -333,36 +223,9 @@ def config() -> None:
     load_settings()  # raises what is wrong with them, below the list that helps to mend it
 
 
+message_commands.register(app)
 queue_commands.register(app)
 stack_commands.register(app)
-
-
-def _of_one(backend: Backend, action: Callable[[str], None]) -> Callable[[str], None]:
-    """The action for an id, or for the only one that begins so."""
-
-    def act(given: str) -> None:
-        try:
-            action(given)
-        except UnknownMessage:
-            action(backend.resolve(given))
-
-    return act
-
-
-def _each(items: Sequence[Item], action: Callable[[Item], None]) -> int:
-    """Do it for each, going on after an error of one; returns the exit code of the first error."""
-    code = 0
-    for item in items:
-        try:
-            action(item)
-        except (Unreachable, StoreRefused, Unauthorised):
-            raise  # it would be the same for all the others
-        except TqError as error:
-            if debugging():
-                raise
-            shown = report(error)
-            code = code or shown
-    return code
 
 
 # -- the edge --------------------------------------------------------------------------------------
@@ -374,12 +237,11 @@ def main() -> int:
     0 ok · 1 the message failed · 2 usage · 3 not found · 4 not authorised · 5 nothing reachable ·
     124 timed out · 130 interrupted.
     """
-    for stream in (sys.stdout, sys.stderr):
-        # A terminal of another encoding shows a replacement, rather than a traceback.
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # always text streams here
+    streams.prepare()
     try:
         code = app(standalone_mode=False, prog_name="tq")
-        sys.stdout.flush()
+        with writing():  # what libraries have written
+            pass
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except BrokenPipeError:
@@ -389,10 +251,12 @@ def main() -> int:
     except TqError as error:
         if debugging():
             raise
-        return report(error)
+        return report(explained(error))
     except Exception as error:
         if debugging():
             raise
+        if isinstance(error, OSError) and error.errno in _OF_WRITING:
+            return report(lost(error))  # Typer writes to stdout itself
         return report(
             TqError(
                 "something in tq, or in a library, is broken",

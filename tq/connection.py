@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Coroutine
 from typing import Any, Final, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -75,29 +76,70 @@ def translate_error(error: Exception, url: str) -> TqError:
     """What a Redis error means for the caller; ``url`` names the server in it, without password."""
     text = str(error)
     name = redacted(url)
-    if isinstance(error, redis_errors.AuthenticationError | redis_errors.NoPermissionError) or text.startswith(
-        ("NOAUTH", "WRONGPASS", "NOPERM", "invalid username-password", "HELLO must be called with the client already")
-    ):
-        return StoreRefused(
-            f"Redis at {name} refuses tq",
-            why="the password is missing or wrong, or the user may not run these commands",
-            fix="set REDIS_PASSWORD (or the password in TQ_REDIS_URL)",
-        )
+    refused = _refused(error, text)
+    if refused is not None:
+        return StoreRefused(f"Redis at {name} refuses tq", why=refused[0], fix=refused[1])
     if isinstance(error, redis_errors.OutOfMemoryError) or text.startswith(("OOM", "MISCONF")):
         return StoreFull(
             f"Redis at {name} cannot take more",
             why="its memory limit is reached" if "OOM" in text or "maxmemory" in text else "it cannot write its disk",
             fix="nothing was stored: submit again later, or give Redis more room",
         )
-    if isinstance(error, redis_errors.ConnectionError | redis_errors.TimeoutError | OSError):
+    if "DB index is out of range" in text or "invalid DB index" in text:
         return Unreachable(
-            f"Redis at {name} cannot be reached",
-            why="it does not answer in time" if isinstance(error, TimeoutError) else _cause(error),
-            fix="start it, or correct REDIS_HOST and REDIS_PORT (or TQ_REDIS_URL)",
+            f"Redis at {name} has no such database",
+            why="its number is beyond those that this Redis has (16, unless it was configured otherwise)",
+            fix="correct REDIS_DB (or the number at the end of TQ_REDIS_URL)",
         )
+    if isinstance(error, redis_errors.InvalidResponse):
+        return Unreachable(
+            f"what listens at {name} is no Redis",
+            why="it answered, but not in Redis' protocol (a web server, perhaps)",
+            fix="correct REDIS_HOST and REDIS_PORT (or TQ_REDIS_URL)",
+        )
+    if isinstance(error, redis_errors.ConnectionError | redis_errors.TimeoutError | OSError):
+        cause = "it does not answer in time" if isinstance(error, TimeoutError) else _cause(error)
+        why, fix = _of_tls(cause, text, url) or (
+            cause,
+            "start it, or correct REDIS_HOST and REDIS_PORT (or TQ_REDIS_URL)",
+        )
+        return Unreachable(f"Redis at {name} cannot be reached", why=why, fix=fix)
     return Unreachable(f"Redis at {name} answered with an error", why=type(error).__name__)
 
 
+_COMMAND: Final = re.compile(r"permissions to run the '([\w|-]+)' command")
+_NO_PASSWORD: Final = ("NOAUTH", "HELLO must be called with the client already")
+_WRONG_PASSWORD: Final = ("WRONGPASS", "invalid username-password", "invalid password", "AUTH <password> called")
+
+
+def _refused(error: Exception, text: str) -> tuple[str, str] | None:
+    """Why Redis does not let us do what we want, and what mends it; None when that is not the matter."""
+    if isinstance(error, redis_errors.NoPermissionError) or text.startswith("NOPERM"):
+        command = _COMMAND.search(text)
+        what = f"the command {command[1].upper()}" if command else "its keys or channels"
+        return f"its user may not use {what}", "give the user `~* &* +@all` (ACL SETUSER), or take another user"
+    if text.startswith(_NO_PASSWORD) or "Authentication required" in text:
+        return "it wants a password, and none is set", "set REDIS_PASSWORD (or the password in TQ_REDIS_URL)"
+    if isinstance(error, redis_errors.AuthenticationError) or text.startswith(_WRONG_PASSWORD):
+        return "the password, or the user, is wrong", "correct REDIS_PASSWORD (or user and password in TQ_REDIS_URL)"
+    return None
+
+
+def _of_tls(cause: str, text: str, url: str) -> tuple[str, str] | None:
+    """Why it is a matter of TLS, and what mends it, where it may be."""
+    secured = url.startswith("rediss:")
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        reason = text.partition("certificate verify failed: ")[2].partition(" (")[0] or "verification failed"
+        return f"its certificate is not trusted ({reason})", "have it signed by an authority that this system trusts"
+    if secured and ("SSL" in text or cause in {"it does not answer in time", "the connection broke"}):
+        return "no TLS connection came about: it may not speak TLS there", "use redis:// where it speaks no TLS"
+    if url.startswith("redis:") and cause == "the connection broke":
+        return f"{cause}: it may want TLS", "use rediss:// where it speaks TLS, or look into its log"
+    return None
+
+
+#: Causes for which it cannot be reached that mean that there is none.
+NOBODY_LISTENS: Final = ("connection refused", "no such socket")
 _CAUSES: Final = {
     "connection refused": ("refused", "error 111", "errno 111", "errno 61", "connect call failed"),
     "no such socket": ("no such file or directory",),

@@ -46,6 +46,8 @@ def lock_path(settings: Settings) -> Path:
 def tilde(path: Path) -> str:
     """The path as people write it: ``~/.local/state/tq``."""
     home = Path.home()
+    if path == home:
+        return "~"
     return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
 
 
@@ -74,6 +76,38 @@ def prepare(settings: Settings) -> None:
                     _close(path)
 
 
+def examine(settings: Settings) -> Path:
+    """See whether the data dir is, or can be, this user's, as ``prepare`` does, but change nothing.
+
+    Returns:
+        The data dir, or the nearest directory above it that is there.
+
+    Raises:
+        StackError: it cannot.
+    """
+    with usable(settings):
+        # Not Path.exists: what may not be looked at is an answer, too.
+        nearest = next(each for each in (settings.data_dir, *settings.data_dir.parents) if _is_there(each))
+        if not nearest.is_dir():
+            raise NotADirectoryError(0, "it is not a directory", str(nearest))
+        if not os.access(nearest, os.W_OK | os.X_OK):
+            raise PermissionError(0, "this user may not write there", str(nearest))
+        if nearest == settings.data_dir:
+            _require_own(nearest)
+            directories = {settings.data_dir / name for name in ("logs", "flower", "valkey")}
+            for path in [*filter(_is_there, directories), *filter(_is_there, _files(settings))]:
+                _require_own(path)
+        return nearest
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
 def make_private(directory: Path) -> None:
     """Make the data dir, and the directories above it that are missing, 0700; or tighten the one that is there.
 
@@ -82,18 +116,26 @@ def make_private(directory: Path) -> None:
             tq's: it was made for something else then, such as ``/tmp`` or a home.
     """
     _make_own(directory)
+    _require_private(directory)
+    _close(directory)
+
+
+def _require_private(directory: Path) -> None:
     if directory.stat().st_mode & _OTHERS and not all(_is_own(path.name) for path in directory.iterdir()):
         raise PermissionError(0, "others may enter it, and it holds files that are not tq's", str(directory))
-    _close(directory)
 
 
 def _make_own(directory: Path) -> None:
     for missing in [each for each in reversed(directory.parents) if not each.exists()]:
         missing.mkdir(mode=0o700, exist_ok=True)
     directory.mkdir(mode=0o700, exist_ok=True)
+    _require_own(directory)
+
+
+def _require_own(path: Path) -> None:
     # In a shared temporary directory somebody else may have been first, with a directory or a link to one.
-    if {directory.stat().st_uid, directory.lstat().st_uid} != {os.geteuid()}:
-        raise PermissionError(0, "it belongs to another user", str(directory))
+    if {path.stat().st_uid, path.lstat().st_uid} != {os.geteuid()}:
+        raise PermissionError(0, "it belongs to another user", str(path))
 
 
 def _close(path: Path) -> None:

@@ -108,6 +108,13 @@ class UsageError(TqError):
     exit_code = 2
 
 
+class OutputLost(TqError):
+    """What a command has to say cannot be written: stdout is closed, or its disk is full."""
+
+    type = "output-lost"
+    title = "Output lost"
+
+
 class InvalidMessage(TqError):
     """The submitted message, or another request body, breaks the contract; ``errors`` says where."""
 

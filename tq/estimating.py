@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 from tq.glossary import terms_of
-from tq.lines import columns, money
+from tq.layout import columns, money
 from tq.messages import Submission
 from tq.prices import Prices, estimate
 from tq.records import NANO

@@ -36,6 +36,11 @@ class WorkerInfo(BaseModel):
     provider: str
     slots: int
     running: int
+    queues: list[str] = Field(default_factory=list, description="That it takes messages of; empty: it does not say.")
+    steps: list[int] = Field(
+        default_factory=list,
+        description="Of priority, that it expects queues to be split into; empty: it does not say.",
+    )
     alive_until: datetime
 
 

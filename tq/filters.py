@@ -56,10 +56,9 @@ class MessageFilter:
         return found
 
 
-def is_within(tag: str, language: str) -> bool:
-    """Whether a tag is of a language: ``fr-CA`` of ``fr``, but not the other way round."""
-    tag, language = tag.lower(), language.lower()
-    return tag == language or tag.startswith(f"{language}-")
+def is_within(tag: str, language: str | None) -> bool:
+    """Whether a tag is that language or one of its kind, whatever its case, as ``find.lua`` says it; None = any is."""
+    return language is None or f"{tag.lower()}-".startswith(f"{language.lower()}-")
 
 
 def searched(metadata: Mapping[str, object]) -> str:

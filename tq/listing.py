@@ -2,87 +2,127 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Final, NoReturn
 
 from tq.backend import Backend
+from tq.board import figures
 from tq.config import SettingLine, setting_lines
 from tq.errors import BudgetExceeded, TqError, Unreachable
-from tq.lines import columns, figures, line, row_of
+from tq.filters import MessageFilter
+from tq.layout import columns, count
+from tq.lines import COLUMNS, aligned, line, row_of
 from tq.messages import Message, Status
-from tq.terminal import Ticker, clean, note, report, wants_style, write
+from tq.pausing import paused_of
+from tq.progress import Progress
+from tq.terminal import clean, note, report, wants_style, write, write_json
 
 _PAGE: Final = 200
 #: Seconds between two looks at the figures.
 _WATCH: Final = 1.0
 
 
-def pages(backend: Backend, status: Status | None, size: int = _PAGE) -> Iterator[Message]:
-    """All messages, newest first, page by page."""
+def pages(
+    backend: Backend, status: Status | None, matching: MessageFilter | None = None, size: int = _PAGE
+) -> Iterator[Message]:
+    """All messages that match, newest first, page by page."""
     cursor = None
     while True:
-        messages, cursor = backend.list(status, limit=size, cursor=cursor)
+        messages, cursor = backend.list(status, limit=size, cursor=cursor, matching=matching)
         yield from messages
         if cursor is None:
             return
 
 
-def show_list(backend: Backend, status: str | None, limit: int, *, as_json: bool) -> None:
+def show_list(backend: Backend, status: str | None, matching: MessageFilter, limit: int, *, as_json: bool) -> None:
     """Print up to ``limit`` messages: a table on a terminal, a line each in a pipe."""
-    messages = islice(pages(backend, Status(status) if status else None, min(limit, _PAGE)), limit)
-    now = datetime.now(UTC)
-    if as_json:
-        for message in messages:
-            write(json.dumps(message.document(), ensure_ascii=False))
-    elif wants_style(sys.stdout):
-        from tq.tables import make_console, message_table
-
-        ticker = Ticker("read")
-        rows = []
-        for message in messages:
-            rows.append(row_of(message))
-            ticker.at(len(rows))
-        ticker.close()
-        if rows:
-            console = make_console()
-            console.print(message_table(rows, now, console.width))
+    wanted = matching if matching != MessageFilter() else None
+    with Progress("reading") as progress:
+        found = islice(pages(backend, Status(status) if status else None, wanted, min(limit, _PAGE)), limit)
+        messages = _counted(found, progress)
+        if as_json:
+            for message in messages:
+                write_json(message.document())
         else:
-            note("no messages" + (f" are {status}" if status else ""))
-    else:
-        for message in messages:
-            write(line(row_of(message), now))
+            word = "match" if wanted or status else ""
+            show_messages(
+                messages, datetime.now(UTC), lambda: paused_of(backend), nothing=f"no messages {word}".rstrip()
+            )
+
+
+def _counted(messages: Iterator[Message], progress: Progress) -> Iterator[Message]:
+    for number, message in enumerate(messages, 1):
+        progress.say(f"{count(number, 'message')} read")
+        yield message
+
+
+def show_messages(
+    messages: Iterable[Message], now: datetime, paused: Callable[[], Sequence[str]], *, nothing: str = "no messages"
+) -> None:
+    """Print messages: a table on a terminal, else a line each, as they come.
+
+    Args:
+        messages: which.
+        now: when.
+        paused: finds out which queues are, if any waits.
+        nothing: is said on a terminal when there are none.
+    """
+    if not wants_style(sys.stdout):
+        _show_lines(messages, now, paused)
+        return
+    found = [*messages]
+    if not found:
+        note(nothing)
+        return
+    from tq.tables import make_console, message_table, show
+
+    held = paused() if any(message.status is Status.QUEUED for message in found) else ()
+    show(message_table([row_of(message) for message in found], now, make_console().width, held))
+
+
+def _show_lines(messages: Iterable[Message], now: datetime, paused: Callable[[], Sequence[str]]) -> None:
+    held: Sequence[str] | None = None
+    for number, message in enumerate(messages):
+        if number == 0 and sys.stdout.isatty():
+            write(aligned(COLUMNS))
+        if held is None and message.status is Status.QUEUED:
+            held = paused()
+        write(line(row_of(message), now, held or ()))
 
 
 def retry_failed(backend: Backend, api_key: str | None) -> int:
     """Queue every failed message again, and print how many; returns the exit code of the first error."""
     done, code = 0, 0
-    ticker = Ticker("queued again")
-    # All ids first: what is queued again may fail again while we still look.
-    for message_id in [message.message_id for message in pages(backend, Status.FAILED)]:
-        try:
-            backend.retry(message_id, api_key)
-        except TqError as error:
-            shown = report(error)
-            code = code or shown
-            if isinstance(error, BudgetExceeded):
-                break  # the others have the same payer
-            continue
-        done += 1
-        ticker.at(done)
-    ticker.close()
-    write(f"{done} message{'' if done == 1 else 's'} queued again")
+    with Progress("reading") as progress:
+        # All ids first: what is queued again may fail again while we still look.
+        ids = [message.message_id for message in _counted(pages(backend, Status.FAILED), progress)]
+        for message_id in ids:
+            progress.say(f"{done} of {len(ids)} queued again")
+            try:
+                backend.retry(message_id, api_key)
+            except TqError as error:
+                shown = report(error)
+                code = code or shown
+                if isinstance(error, BudgetExceeded):
+                    break  # the others have the same payer
+                continue
+            done += 1
+    write(f"{count(done, 'message')} queued again")
     return code
 
 
 def show_stats(backend: Backend, *, as_json: bool) -> None:
     """Print the figures."""
-    stats = backend.stats()
-    write(stats.model_dump_json() if as_json else figures(stats))
+    with Progress("looking"):
+        stats = backend.stats()
+    if as_json:
+        write_json(stats.model_dump_json())
+    else:
+        write(figures(stats))
 
 
 def watch_stats(backend: Backend, *, as_json: bool) -> NoReturn:
@@ -103,16 +143,17 @@ def watch_stats(backend: Backend, *, as_json: bool) -> NoReturn:
                 if not as_json:
                     write("")
             time.sleep(_WATCH)
-    from tq.tables import StatsScreen, make_console
+    from tq.screens import StatsScreen
+    from tq.tables import make_console
 
     screen = StatsScreen(make_console(), backend.stats())
     with screen.live:
         while True:
             time.sleep(_WATCH)
             try:
-                screen.stats, screen.trouble = backend.stats(), ""
+                screen.figures(backend.stats())
             except Unreachable as error:
-                screen.trouble = f"connection lost ({error.what}); trying again"
+                screen.say(trouble=f"connection lost ({error.what}); trying again")
 
 
 def show_settings() -> None:
@@ -120,9 +161,9 @@ def show_settings() -> None:
     header = ("NAME", "VALUE", "FROM", "MEANING")
     rows = [_cells(each) for each in setting_lines()]
     if wants_style(sys.stdout):
-        from tq.tables import make_console, text_table
+        from tq.tables import show, text_table
 
-        make_console().print(text_table(header, rows))
+        show(text_table(header, rows))
     else:
         write("\n".join(columns([header, *rows])))
 

@@ -11,6 +11,7 @@ from collections.abc import Coroutine, Iterable
 from typing import Any, TypeVar
 
 from tq.backend import Backend, Changes
+from tq.connection import NOBODY_LISTENS
 from tq.errors import ErrorRecord, TqError, Unreachable
 from tq.failures import Failures, Retried
 from tq.figures import Stats
@@ -40,9 +41,10 @@ class LocalClient(Backend):
         """Run a coroutine of the queue's and wait for it; says so when it is the stack that is missing."""
         try:
             return get_portal().call(coroutine)
-        except Unreachable:
+        except Unreachable as error:
             settings = self._queue.settings
-            if not settings.embedded:
+            # One that answers otherwise, or too slowly, is there.
+            if not settings.embedded or error.why not in NOBODY_LISTENS:
                 raise
             raise Unreachable(
                 "nothing to talk to",

@@ -3,46 +3,70 @@
 from __future__ import annotations
 
 import os
-import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from tq.errors import UsageError
-from tq.languages import OFFERED
+from tq.errors import TqError, Unauthorised, UsageError
+from tq.languages import OFFERED, check_language
 
 if TYPE_CHECKING:
     from tq.backend import Backend
 
 StatusName = Literal["queued", "running", "retrying", "completed", "failed", "cancelled"]
 
-#: Seconds that completing an id may take; a shell that hangs is worse than no completion.
-_COMPLETION_PATIENCE = 0.3
+
+class _InAnyCase(str):
+    """A text that begins with what begins so in other letters, too: Typer looks whether what is offered does."""
+
+    __slots__ = ()
+
+    def startswith(self, *args: Any) -> bool:
+        """See above."""
+        return self.lower().startswith(args[0].lower(), *args[1:])
 
 
 def complete_language(incomplete: str) -> list[str]:
-    """Languages that begin so."""
-    return [tag for tag in OFFERED if tag.startswith(incomplete)]
+    """Languages that begin so, whatever the case."""
+    return [each for each in map(_InAnyCase, OFFERED) if each.startswith(incomplete)]
 
 
-def complete_id(incomplete: str) -> list[tuple[str, str]]:
-    """Ids of the newest messages that begin so; none when the queue is not quick to answer."""
-    found: list[tuple[str, str]] = []
+def complete_id(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Ids of messages that begin so."""
+    return _offers(ctx, incomplete)
 
-    def look() -> None:
-        with suppress(Exception), connect(None) as backend:
-            messages, _ = backend.list(limit=200)
-            found.extend((message.message_id, f"{message.status} {message.languages}") for message in messages)
 
-    # Loaded before the clock runs: it is the queue that may hang, not Python.
+def complete_unended(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Ids of messages that can be cancelled."""
+    return _offers(ctx, incomplete, "queued", "running", "retrying")
+
+
+def complete_ended_badly(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Ids of messages that can be queued again."""
+    return _offers(ctx, incomplete, "failed", "cancelled")
+
+
+def _offers(ctx: typer.Context, incomplete: str, *statuses: StatusName) -> list[tuple[str, str]]:
+    # The URL stands on the line, after the command or before it.
+    urls = [each.params.get("url") for each in (ctx, ctx.parent) if each is not None]
     with suppress(Exception):
-        import tq.local  # noqa: F401 - see above
-    thread = threading.Thread(target=look, daemon=True)
-    thread.start()
-    thread.join(_COMPLETION_PATIENCE)
-    return [item for item in list(found) if item[0].startswith(incomplete)]
+        from tq.completion import offers
+
+        given = ctx.params.get("ids") or ()
+        found = offers(incomplete, statuses, next(filter(None, urls), None))
+        return [(_InAnyCase(message_id), word) for message_id, word in found if message_id not in given]
+    return []
+
+
+def _known_language(value: str | None) -> str | None:
+    if value is not None:
+        try:
+            check_language(value)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
+    return value
 
 
 Url = Annotated[
@@ -58,14 +82,49 @@ Ids = Annotated[
         metavar="ID...", help="Message ids, or how they begin.", autocompletion=complete_id, show_default=False
     ),
 ]
-OptionalIds = Annotated[
+IdsToCancel = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="ID...", help="Message ids, or how they begin.", autocompletion=complete_unended, show_default=False
+    ),
+]
+IdsToRetry = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[ID...]", help="Message ids, or how they begin.", autocompletion=complete_id, show_default=False
+        metavar="[ID...]",
+        help="Message ids, or how they begin.",
+        autocompletion=complete_ended_badly,
+        show_default=False,
     ),
 ]
 StatusFilter = Annotated[
     StatusName | None, typer.Option("--status", help="Only messages of this status.", show_default=False)
+]
+ToFilter = Annotated[
+    str | None,
+    typer.Option(
+        "--to",
+        metavar="LANG",
+        help="Only this target language.",
+        callback=_known_language,
+        autocompletion=complete_language,
+        show_default=False,
+    ),
+]
+FromFilter = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="LANG",
+        help="Only this source language, given or detected.",
+        callback=_known_language,
+        autocompletion=complete_language,
+        show_default=False,
+    ),
+]
+PriorityFilter = Annotated[
+    int | None,
+    typer.Option("--priority", metavar="0..10", min=0, max=10, help="Only this priority.", show_default=False),
 ]
 AskKey = Annotated[
     bool,
@@ -150,6 +209,22 @@ def connect(url: str | None) -> Backend:
     return LocalClient()
 
 
+def explained(error: TqError) -> TqError:
+    """An error as who types commands can use it: to them a token is a setting, and no header."""
+    if not isinstance(error, Unauthorised):
+        return error
+    from tq.settings import get_settings
+
+    if get_settings().api_tokens:
+        why, fix = "that of TQ_API_TOKEN is another one", "set TQ_API_TOKEN to one that the API was started with"
+    else:
+        why, fix = (
+            "TQ_API_TOKEN is not set",
+            "set TQ_API_TOKEN, in the environment or in .env, to one that the API knows",
+        )
+    return Unauthorised("the API wants a token that it knows", why=why, fix=fix)
+
+
 def ask_key() -> str:
     """A key that is typed without echo, or the first line of a pipe: never an argument, which all users can see.
 
@@ -162,9 +237,14 @@ def ask_key() -> str:
     if sys.stdin.isatty():
         key = getpass.getpass("API key for this message: ")
     else:
-        key = sys.stdin.buffer.readline().decode("ascii", "replace")
+        try:
+            key = sys.stdin.buffer.readline().decode("ascii", "replace")
+        except OSError:
+            key = ""
     if not key.strip():
-        raise UsageError("no key was given", why="the answer, or the first line of stdin, is empty")
+        raise UsageError(
+            "no key was given", why="the answer, or the first line of stdin, is empty", fix="type it, or pipe it in"
+        )
     return key.strip()
 
 

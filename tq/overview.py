@@ -12,7 +12,7 @@ from tq import __version__
 from tq.charts import charts_of
 from tq.errors import TqError
 from tq.figures import AccountSpend, RateInfo, Spend, Stats
-from tq.lines import money, span
+from tq.layout import money, span
 from tq.messages import MAX_PRIORITY, MIN_PRIORITY, QUARANTINE, QUEUES, get_queue_for_priority
 from tq.probe import Probe
 from tq.queue import TranslationQueue

@@ -25,7 +25,8 @@ from tq.errors import ERRORS, AttemptError, Overloaded, TqError
 from tq.fields import MAX_MODEL_NAME
 from tq.filters import MessageFilter
 from tq.languages import OFFERED
-from tq.lines import age, money, row_of, span
+from tq.layout import age, money, span
+from tq.lines import row_of
 from tq.messages import MAX_PRIORITY, MIN_PRIORITY, Status
 from tq.routing import MessageId, probe_of, queue_of
 

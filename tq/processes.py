@@ -126,6 +126,13 @@ def port_holder(port: int) -> tuple[int, str] | None:
     return None
 
 
+def environment_of(pid: int) -> dict[str, str]:
+    """The environment that a process was started with; empty when the system does not tell."""
+    with contextlib.suppress(psutil.Error, OSError):
+        return psutil.Process(pid).environ()
+    return {}
+
+
 def _listens(status: str, address: Sequence[object], port: int) -> bool:
     return status == psutil.CONN_LISTEN and len(address) > 1 and address[1] == port
 

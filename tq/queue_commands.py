@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tq.options import Url, connect
+from tq.progress import Progress
 from tq.terminal import write
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ def resume(queues: _Queues = None, *, url: Url = None) -> None:
 def _each(queues: list[str] | None, url: str | None, word: str, action: Callable[[Backend, str], None]) -> None:
     with connect(url) as backend:
         for queue in queues or _QUEUES:
-            action(backend, queue)
+            with Progress("asking"):
+                action(backend, queue)
             write(f"{queue}  {word}")
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
+from urllib.request import ProxyHandler, Request, build_opener
 
 from pydantic import SecretStr
 
@@ -52,6 +53,8 @@ _VALKEY_GRACE: Final = 15.0
 _RELEASE_GRACE: Final = 8.0
 #: Bytes of disk without which it is not worth while to start Valkey again.
 _MIN_FREE: Final = 4 * 2**20
+#: Seconds for the API to say what is paused.
+_ANSWER_TIME: Final = 2.0
 #: Bytes of an answer that are looked at.
 _MAX_ANSWER: Final = 64 * 1024
 
@@ -134,6 +137,19 @@ def _text(value: object) -> str:
             return json.dumps(value)
         case _:
             return str(value)
+
+
+def paused_queues(settings: Settings) -> list[str]:
+    """The queues that are paused, as the stack's healthy API says; none when it does not."""
+    request = Request(f"{http_url(settings.api_host, settings.api_port)}/queue/stats")  # noqa: S310 - our own API
+    for token in settings.api_tokens[:1]:
+        request.add_header("Authorization", f"Bearer {token}")
+    try:
+        # Whoever waits for the banner waits for this: the supervisor has no client library of its own.
+        with build_opener(ProxyHandler({})).open(request, timeout=_ANSWER_TIME) as answer:
+            return [str(queue) for queue in json.load(answer)["paused"]]
+    except (OSError, ValueError, LookupError, TypeError):
+        return []
 
 
 # -- Flower ----------------------------------------------------------------------------------------

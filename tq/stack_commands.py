@@ -63,15 +63,23 @@ def down(*, grace: Grace = None) -> int:
 
     It is found by TQ_DATA_DIR; the data is kept.
     """
+    import io
+
+    from tq.progress import Progress
     from tq.settings import get_settings
     from tq.stack import stack_down
 
-    return stack_down(get_settings(), grace, out=sys.stdout)
+    settings, said = get_settings(), io.StringIO()
+    longest = settings.grace if grace is None else grace
+    with Progress(f"stopping; the worker may drain for {longest:g} s"):
+        code = stack_down(settings, grace, out=said)
+    write(said.getvalue(), "")
+    return code
 
 
 def ps() -> None:
     """List the services of the running stack."""
-    from tq.lines import age, columns
+    from tq.layout import age, columns
     from tq.settings import get_settings
     from tq.stack import stack_paused, stack_ps
 

@@ -13,7 +13,7 @@ from tq.datadir import log_path, stack_path, tilde
 from tq.logs import Console, Line, LogFile
 from tq.ports import http_url
 from tq.processes import ProcessId
-from tq.services import SERVICE_NAMES
+from tq.services import SERVICE_NAMES, paused_queues
 from tq.settings import Settings, is_loopback
 from tq.stackfile import ServiceInfo, StackInfo, write
 from tq.supervisor import Service, ServiceError, Snapshot
@@ -103,6 +103,8 @@ class StackView:
         settings = self._settings
         self._say(f"  Data      {tilde(settings.data_dir)} (kept)")
         self._say(f"  Provider  {_provider(settings)}")
+        if paused := paused_queues(settings):
+            self._say(f"  Paused    {', '.join(paused)}, from before: `tq resume {' '.join(paused)}` goes on")
         self._say('  Try       tq submit "Hello" --to fr --wait')
         self._say("            or open the api's address in a browser")
         if self._background is None:

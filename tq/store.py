@@ -1,4 +1,4 @@
-"""The message store: every Redis key of tq, and the only code that touches them.
+"""The message store: every Redis key of tq, and the only code that touches them (completion.py peeps at ids).
 
 A status changes in one place only, ``move()`` of ``lua/prelude.lua``, inside a script, on the
 server's clock. Keys (all begin with ``tq:``; times are Unix milliseconds):
@@ -121,12 +121,12 @@ def _scripts() -> dict[str, _Script]:
     legal = {str(a): {str(b): True for b in to} for a, to in TRANSITIONS.items()}
     head = f"local LEGAL = cjson.decode('{json.dumps(legal)}')\nlocal QUARANTINE = '{QUARANTINE}'\n"
     head += f"local HIGH_FROM = {HIGH_FROM}\nlocal QUEUES = {{ {', '.join(map(repr, QUEUES))} }}\n"
-    head += (folder / "prelude.lua").read_text()
+    head += (folder / "prelude.lua").read_text(encoding="utf-8")
     scripts = {}
     for entry in folder.iterdir():
         name = entry.name.removesuffix(".lua")
         if entry.name.endswith(".lua") and name != "prelude":
-            source = head + entry.read_text()
+            source = head + entry.read_text(encoding="utf-8")
             scripts[name] = _Script(source, sha1(source.encode(), usedforsecurity=False).hexdigest())
     return scripts
 

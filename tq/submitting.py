@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import sys
-import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cache
-from pathlib import Path
 from typing import Final, TextIO
-
-from pydantic import JsonValue
 
 from tq import tracing
 from tq.backend import Backend, SubmissionFields, make_submission
-from tq.errors import ERRORS, InvalidMessage, TqError, UsageError
-from tq.glossary import read_csv
-from tq.lines import ahead_of, document, progress
+from tq.board import ahead_of
+from tq.errors import ERRORS, OutputLost, TqError
+from tq.lines import progress
 from tq.messages import Message, Status, Submission
-from tq.terminal import clean, note, paint, wants_style, write, write_exact
+from tq.pausing import paused_of, warn_of_pause
+from tq.progress import Progress
+from tq.sheet import document
+from tq.terminal import clean, note, paint, report, write, write_exact, write_json
 from tq.timeline import TimelineEntry
 
 _COLORS: Final = {"running": "36", "retrying": "33", "completed": "32", "failed": "31"}
@@ -29,91 +27,6 @@ _PSEUDO: Final = (
     "NOT a translation, but pseudo output: set OPENAI_API_KEY, or OPENAI_BASE_URL for a server of your own, "
     "and start the worker again"
 )
-
-
-def read_text(text: str | None, file: Path | None, *, key: bool) -> str | None:
-    """The text to submit: the argument, a file, or stdin; None when there is none on a terminal.
-
-    Raises:
-        UsageError: two sources, a file that cannot be read, or stdin is wanted for the key as well.
-        InvalidMessage: it is not UTF-8.
-    """
-    if text is not None and file is not None:
-        raise UsageError("there are two texts", why="one is an argument, the other is --file", fix="give one of them")
-    if file is not None:
-        return _read_file(file)
-    if text is not None and text != "-":
-        return text
-    if text is None and sys.stdin.isatty():
-        return None
-    if key:
-        raise UsageError(
-            "stdin cannot be both the text and the key", fix="give the text as an argument, or with --file"
-        )
-    return _decode(sys.stdin.buffer.read(), "stdin")
-
-
-def read_context(given: str | None) -> str | None:
-    """The context to send along: as given, or the file that it names with ``@``.
-
-    Raises:
-        UsageError: the file cannot be read.
-        InvalidMessage: it is not UTF-8.
-    """
-    return _read_file(Path(given[1:])) if given is not None and given.startswith("@") else given
-
-
-def read_parameters(given: Sequence[str]) -> dict[str, JsonValue]:
-    """``["temperature=0.2"]`` as ``{"temperature": 0.2}``: a value is JSON if it can be, else a text.
-
-    Raises:
-        UsageError: one has no name, or no value.
-    """
-    parameters: dict[str, JsonValue] = {}
-    for item in given:
-        name, equals, value = item.partition("=")
-        if not name or not equals:
-            raise UsageError(f"--param {item!r} is not NAME=VALUE", fix="for example --param temperature=0.2")
-        try:
-            parameters[name] = json.loads(value)
-        except ValueError:
-            parameters[name] = value
-    return parameters
-
-
-def read_glossary(path: Path | None) -> list[dict[str, JsonValue]] | None:
-    """The terms of a CSV file, as metadata has them.
-
-    Raises:
-        UsageError: it cannot be read, or is not a glossary.
-        InvalidMessage: it is not UTF-8.
-    """
-    if path is None:
-        return None
-    try:
-        terms = read_csv(_read_file(path))
-    except ValueError as error:
-        raise UsageError(f"{path} is not a glossary", why=str(error)) from None
-    return [
-        {"source": term.source, "target": term.target} | ({"mandatory": True} if term.mandatory else {})
-        for term in terms
-    ]
-
-
-def _read_file(path: Path) -> str:
-    try:
-        return _decode(path.read_bytes(), str(path))
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read", why=error.strerror or type(error).__name__) from None
-
-
-def _decode(data: bytes, name: str) -> str:
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        raise InvalidMessage(
-            f"the text of {name} is not UTF-8", why=f"byte {error.start} is not", fix="convert it first, with iconv"
-        ) from None
 
 
 def prepare(content: str, languages: Sequence[str | None], fields: SubmissionFields) -> list[Submission]:
@@ -128,18 +41,27 @@ def _with_target(fields: SubmissionFields, language: str | None) -> SubmissionFi
 def submit(
     backend: Backend, submissions: Sequence[Submission], idempotency_key: str | None, *, show: bool, as_json: bool
 ) -> list[Message]:
-    """Submit them in order, and say so: on stdout when that is all (``show``), else on stderr."""
+    """Submit them in order, and say so: on stdout when that is all (``show``), else on stderr.
+
+    Raises:
+        OutputLost: stdout cannot be written; what was accepted by then is said on stderr.
+    """
     tracing.set_up("tq", brief=True)
-    messages = []
-    for submission in submissions:
-        message = backend.submit(submission, idempotency_key)
-        messages.append(message)
-        if show and as_json:
-            write(json.dumps(message.document(), ensure_ascii=False))
-        elif show and not sys.stdout.isatty():
-            write(message.message_id)
-        elif show:
-            _say(message, sys.stdout, ahead=_ahead(backend, message))
+    messages: list[Message] = []
+    with Progress("submitting"):
+        for submission in submissions:
+            message = backend.submit(submission, idempotency_key)
+            messages.append(message)
+            try:
+                if show and as_json:
+                    write_json(message.document())
+                elif show and not sys.stdout.isatty():
+                    write(message.message_id)
+                elif show:
+                    write(_progress(message, sys.stdout, ahead=_ahead(backend, message)))
+            except OutputLost:
+                note(f"accepted all the same: {' '.join(message.message_id for message in messages)}")
+                raise
     if show and not as_json and sys.stdout.isatty():
         note(f"follow it: tq status {' '.join(message.message_id for message in messages)} --follow")
     _warn_without_worker(backend, messages)
@@ -155,10 +77,9 @@ def _warn_without_worker(backend: Backend, messages: Sequence[Message]) -> None:
 
 
 def _warn_of_pause(backend: Backend, messages: Sequence[Message]) -> None:
-    with suppress(TqError):
-        queues = {message.queue for message in messages if message.status is Status.QUEUED}
-        for queue in sorted(queues & {*backend.stats().paused} if queues else ()):
-            note(f"the queue {queue} is paused: `tq resume {queue}`")
+    queues = {message.queue for message in messages if message.status is Status.QUEUED}
+    for queue in sorted(queues & {*paused_of(backend)} if queues else ()):
+        warn_of_pause(queue)
 
 
 def _ahead(backend: Backend, message: Message) -> int | None:
@@ -169,52 +90,123 @@ def _ahead(backend: Backend, message: Message) -> int | None:
     return None
 
 
-def _say(message: Message, stream: TextIO, ahead: int | None = None) -> None:
+def _progress(message: Message, stream: TextIO, *, ahead: int | None = None, so_far: str = "") -> str:
+    """How a message stands, as one line."""
     message_id, status, word = progress(message, datetime.now(UTC), ahead)
-    stream.write(f"{message_id}  {paint(f'{status:<10}', _COLORS.get(status, ''), stream)} {word}".rstrip() + "\n")
-    stream.flush()
+    word = " · ".join(each for each in (so_far, word) if each)
+    return f"{message_id}  {paint(f'{status:<10}', _COLORS.get(status, ''), stream)} {word}".rstrip()
 
 
-def await_end(backend: Backend, message: Message, deadline: float | None, *, as_json: bool, exact: bool) -> None:
-    """Show on stderr how a message goes on, and at its end the translation on stdout.
+@contextmanager
+def _going_on(messages: Sequence[Message]) -> Iterator[None]:
+    """Around a wait: who interrupts it is told that the messages do not end with it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        ids = " ".join(clean(message.message_id) for message in messages)
+        note(f"{'it goes' if len(messages) == 1 else 'they go'} on: tq status {ids} --follow")
+        raise
+
+
+def await_end(backend: Backend, message: Message, timeout: float | None, *, as_json: bool) -> None:
+    """Show on stderr how a message goes on, and at its end the translation on stdout: in a pipe to the byte.
 
     Args:
         backend: where it is.
         message: which.
-        deadline: of ``time.monotonic``, or None.
+        timeout: seconds, or None.
         as_json: the whole document instead of the translation.
-        exact: in a pipe, not a byte more than the translation; else each ends its line.
 
     Raises:
         TqError: it failed or was cancelled.
-        WaitTimeout: it had not ended at the deadline.
+        WaitTimeout: it had not ended in time.
     """
-    left = None if deadline is None else max(0.0, deadline - time.monotonic())
-    _say(message, sys.stderr, ahead=_ahead(backend, message))
-    for state in backend.watch(message.message_id, left):
-        if (state.status, state.attempts) != (message.status, message.attempts):
-            _say(state, sys.stderr)
-        message = state
+    note(_progress(message, sys.stderr, ahead=_ahead(backend, message)))
+    with _going_on([message]), Progress(str(message.status), in_pipes=False) as waiting:
+        for state in backend.watch(message.message_id, timeout):
+            if (state.status, state.attempts) != (message.status, message.attempts):
+                note(_progress(state, sys.stderr))
+            message = state
+            waiting.say(str(message.status))
+    _deliver(message, as_json=as_json, exact=True)
+
+
+def await_all(backend: Backend, messages: Sequence[Message], timeout: float | None, *, as_json: bool) -> int:
+    """The same for several at once: a translation each, in their order in a pipe, with its language on a terminal.
+
+    Returns:
+        The exit code of the first that failed, or 0.
+
+    Raises:
+        TqError: they cannot be waited for any longer.
+        WaitTimeout: not all had ended in time; those that had are shown.
+    """
+    ended: dict[str, Message] = {}
+    left = [message.message_id for message in messages]
+    codes: list[int] = []
+
+    def deliver(*, all_of_them: bool) -> None:
+        """Show what is next, and with ``all_of_them`` what comes after one that has not ended, too."""
+        for message_id in [*left]:
+            if message_id in ended:
+                left.remove(message_id)
+                codes.append(_delivered(ended[message_id], as_json=as_json))
+            elif not all_of_them:
+                break
+
+    for message in messages:
+        note(_progress(message, sys.stderr))
+    with _going_on(messages), Progress(f"0 of {len(messages)}", in_pipes=False) as waiting:
+        try:
+            for message in backend.wait_many(messages, timeout):
+                ended[message.message_id] = message
+                so_far = f"{len(ended)} of {len(messages)}"
+                note(_progress(message, sys.stderr, so_far=so_far))
+                waiting.say(so_far)
+                deliver(all_of_them=sys.stdout.isatty())
+        finally:
+            deliver(all_of_them=True)
+    return next(filter(None, codes), 0)
+
+
+def _delivered(message: Message, *, as_json: bool) -> int:
+    try:
+        _deliver(message, as_json=as_json, exact=False)
+    except OutputLost:
+        raise
+    except TqError as error:
+        return report(error)
+    return 0
+
+
+def _deliver(message: Message, *, as_json: bool, exact: bool) -> None:
+    """The translation of a message that has ended; ``exact``: alone, and not a byte more than it in a pipe.
+
+    Raises:
+        TqError: it failed or was cancelled.
+    """
     if as_json:
-        write(json.dumps(message.document(), ensure_ascii=False))
+        write_json(message.document())
     if message.status is not Status.COMPLETED:
         raise failure(message)
     if message.provider == "pseudo":
         _warn_of_pseudo()
-    if not as_json:
-        _write_translation(message.translation or "", exact=exact)
+    if as_json:
+        return
+    text = message.translation or ""
+    if not sys.stdout.isatty():
+        write_exact(text if exact or text.endswith("\n") else f"{text}\n")
+        return
+    shown = clean(text, keep="\n\t")
+    if not exact:
+        label = paint(clean(str(message.metadata.get("target_language"))), "1", sys.stdout)
+        shown = f"{label}{chr(10) if chr(10) in shown.rstrip(chr(10)) else '  '}{shown}"
+    write(shown, "" if shown.endswith("\n") else "\n")
 
 
 @cache
 def _warn_of_pseudo() -> None:  # cached: once a command is enough
     note(_PSEUDO)
-
-
-def _write_translation(text: str, *, exact: bool) -> None:
-    if sys.stdout.isatty():
-        write(clean(text, keep="\n\t"), "" if text.endswith("\n") else "\n")
-    else:
-        write_exact(text if exact or text.endswith("\n") else f"{text}\n")
 
 
 def failure(message: Message) -> TqError:
@@ -240,18 +232,22 @@ _FIXES: Final = {
 def show(backend: Backend, message: Message, *, as_json: bool) -> None:
     """Print all of a message, and what became of it."""
     if as_json:
-        write(json.dumps(message.document(), ensure_ascii=False))
+        write_json(message.document())
         return
     # An API of an older version has none.
     timeline: Sequence[TimelineEntry] = ()
     with suppress(TqError):
         timeline = backend.timeline(message.message_id)
-    heading, _, rest = document(message, datetime.now(UTC), timeline).partition("\n")
-    if wants_style(sys.stdout):
-        message_id, _, status = heading.partition("  ")
-        heading = f"{paint(message_id, '1', sys.stdout)}  {paint(status, _COLORS.get(status, ''), sys.stdout)}"
-    write(f"{heading}\n{rest}")
+    write(sheet(message, timeline))
     _warn_of_pause(backend, [message])
+
+
+def sheet(message: Message, timeline: Sequence[TimelineEntry]) -> str:
+    """All of a message, with its heading in colour where that is welcome."""
+    heading, _, rest = document(message, datetime.now(UTC), timeline).partition("\n")
+    message_id, _, status = heading.partition("  ")
+    heading = f"{paint(message_id, '1', sys.stdout)}  {paint(status, _COLORS.get(status, ''), sys.stdout)}"
+    return f"{heading}\n{rest}"
 
 
 def follow(backend: Backend, message_id: str, *, as_json: bool) -> None:
@@ -260,11 +256,13 @@ def follow(backend: Backend, message_id: str, *, as_json: bool) -> None:
     Raises:
         TqError: it failed or was cancelled.
     """
-    for message in backend.watch(message_id):
-        if as_json:
-            show(backend, message, as_json=True)
-        else:
-            _say(message, sys.stdout)
+    with Progress("looking", in_pipes=False) as waiting:
+        for message in backend.watch(message_id):
+            if as_json:
+                show(backend, message, as_json=True)
+            else:
+                write(_progress(message, sys.stdout))
+            waiting.say(str(message.status))
     if not as_json:
         show(backend, message, as_json=False)
     if message.status is not Status.COMPLETED:

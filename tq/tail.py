@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from tq.backend import Backend, Changes
 from tq.errors import TqError, Unreachable
-from tq.lines import COLUMNS, Row, aligned, cells, changed, row_of
-from tq.messages import Change, Status
-from tq.terminal import check_pipe, note, write
+from tq.filters import MessageFilter, is_within
+from tq.lines import CHANGE_COLUMNS, Row, aligned, change_line, changed, row_of
+from tq.messages import Change, Message, Status
+from tq.pausing import paused_of, warn_of_pause
+from tq.terminal import check_pipe, note, write, write_json
 
 if TYPE_CHECKING:
-    from tq.tables import TailScreen
+    from tq.screens import TailScreen
 
 #: Seconds of a quiet round.
 _ROUND: Final = 0.5
@@ -25,21 +27,24 @@ _PAUSES: Final = (0.2, 2.0)
 _FIGURES: Final = 2.0
 #: Messages whose earlier changes are remembered, for their age and duration.
 _REMEMBERED: Final = 10_000
-_SHOWN: Final = 20
+#: Messages from before that a screen begins with.
+_NEWEST: Final = 200
 
 
 class Filter:
-    """Which changes are shown: those into a status, those of a target language; None = all."""
+    """Which changes are shown: those into a status, of a target language, of a priority; None = all."""
 
-    def __init__(self, status: str | None, language: str | None) -> None:
-        self._status = Status(status) if status else None
-        self._language = language.lower() if language else None
+    def __init__(self, status: str | None, language: str | None, priority: int | None) -> None:
+        self.status = Status(status) if status else None
+        self.matching = MessageFilter(to=language, priority=priority)
 
-    def __call__(self, change: Change | Row) -> bool:
+    def __call__(self, change: Change) -> bool:
         """Whether it is to be shown."""
-        if self._status is not None and change.status is not self._status:
-            return False
-        return self._language in (None, change.languages.partition("→")[2].lower())
+        return (
+            self.status in (None, change.status)
+            and self.matching.priority in (None, change.priority)
+            and is_within(change.languages.partition("→")[2], self.matching.to)
+        )
 
 
 def rounds(changes: Changes, trouble: Callable[[str], None]) -> Iterator[list[Change]]:
@@ -69,10 +74,16 @@ def rounds(changes: Changes, trouble: Callable[[str], None]) -> Iterator[list[Ch
 
 def tail_lines(backend: Backend, wanted: Filter, *, as_json: bool) -> NoReturn:
     """Print a line for each change."""
+    check_pipe()
     rows: dict[str, Row] = {}
-    if sys.stdout.isatty() and not as_json:
-        write(aligned(COLUMNS))
-    for batch in rounds(backend.changes(block=_ROUND), lambda text: note(text or "connected again")):
+    # Opened before anything else is looked at, so that nothing of it is missed.
+    changes = backend.changes(block=_ROUND)
+    terminal = sys.stdout.isatty()
+    if terminal and not as_json:
+        write(aligned(CHANGE_COLUMNS, at=len("HH:MM:SS")))
+    for queue in paused_of(backend):
+        warn_of_pause(queue)
+    for batch in rounds(changes, lambda text: note(text or "connected again")):
         if not batch:
             check_pipe()
         for change in batch:
@@ -81,20 +92,23 @@ def tail_lines(backend: Backend, wanted: Filter, *, as_json: bool) -> NoReturn:
             if len(rows) > _REMEMBERED:
                 del rows[next(iter(rows))]
             if wanted(change):
-                write(change.model_dump_json() if as_json else aligned(cells(row, change.at)))
+                if as_json:
+                    write_json(change.model_dump_json())
+                else:
+                    write(change_line(row, change.at, whole=not terminal))
     raise AssertionError("the stream of changes never ends")
 
 
 def tail_screen(backend: Backend, wanted: Filter) -> NoReturn:
     """Show the newest messages and the figures until interrupted."""
-    from tq.tables import TailScreen, make_console
+    from tq.screens import TailScreen
+    from tq.tables import make_console
 
-    screen = TailScreen(make_console(), _SHOWN)
+    screen = TailScreen(make_console())
     # Opened before the list is read: what changes in between is seen twice rather than never.
     changes = backend.changes(block=_ROUND)
-    messages, _ = backend.list(limit=200)
-    for row in reversed([row for row in map(row_of, messages) if wanted(row)]):
-        screen.put(row)
+    for message in reversed(_newest(backend, wanted)):
+        screen.put(row_of(message))
     due = 0.0
     with screen.live:
         for batch in rounds(changes, lambda text: screen.say(trouble=text)):
@@ -109,6 +123,18 @@ def tail_screen(backend: Backend, wanted: Filter) -> NoReturn:
                 with suppress(TqError):
                     screen.figures(backend.stats())
     raise AssertionError("the stream of changes never ends")
+
+
+def _newest(backend: Backend, wanted: Filter) -> list[Message]:
+    """The newest messages that are to be shown; with a filter a page may be short although there are more."""
+    found: list[Message] = []
+    cursor = None
+    while len(found) < _NEWEST:
+        messages, cursor = backend.list(wanted.status, limit=_NEWEST, cursor=cursor, matching=wanted.matching)
+        found += messages
+        if cursor is None:
+            break
+    return found[:_NEWEST]
 
 
 def _complete(screen: TailScreen, backend: Backend, message_ids: set[str]) -> None:

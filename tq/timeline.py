@@ -21,7 +21,7 @@ class TimelineEntry(BaseModel):
     at: datetime
     status: Status
     attempt: Count = Field(description="How many attempts had begun by then.")
-    info: str = Field(default="", description="The error's type, who translated, or why it is queued again.")
+    info: str = Field(default="", description="The error's type, who translated, the model, or why it is queued again.")
     model: str | None = Field(default=None, description="What was asked, once an attempt has ended.")
     prompt_tokens: Count = 0
     completion_tokens: Count = 0

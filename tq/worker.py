@@ -120,6 +120,10 @@ class Housekeeping(bootsteps.StartStopStep):
         """From now on this worker is listed as alive."""
         slots = consumer.initial_prefetch_count
         provider = get_settings().provider_name
+        tasks = consumer.task_consumer
+        queues = sorted(queue.name for queue in tasks.queues)
+        # What differs from another process's is why messages would not be found, or not in order.
+        steps = list(getattr(tasks.channel, "priority_steps", ()))
 
         def describe() -> dict[str, Any]:
             return {
@@ -128,6 +132,8 @@ class Housekeeping(bootsteps.StartStopStep):
                 "provider": provider,
                 "slots": slots,
                 "running": len(state.active_requests),
+                "queues": queues,
+                "steps": steps,
             }
 
         attempts.get().heart.announce(describe)
@@ -198,11 +204,19 @@ def run(
     argv += ["--without-gossip", "--without-mingle"]
     if pool:
         argv += ["--pool", pool]
+    workers: list[Any] = []
+
+    def remember(instance: Any, **_: Any) -> None:
+        workers.append(instance)
+
+    signals.celeryd_init.connect(remember, weak=False)
     try:
         app.worker_main(argv)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
-    return 0
+    # Celery's command returns whatever happened. Unless somebody had it stop, it ended of an error, which is logged.
+    asked = state.should_stop is not None or state.should_terminate is not None
+    return 0 if asked else int(any(worker.exitcode for worker in workers))
 
 
 def set_up_logging(loglevel: str) -> None:

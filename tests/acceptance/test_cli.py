@@ -223,10 +223,10 @@ def test_key_on_a_terminal(tq: Cli, valkey: Valkey) -> None:
 
 
 def test_no_color(tq: Cli, local: LocalClient) -> None:
-    """NO_COLOR makes a terminal plain: no colours, no glyphs, no live table."""
+    """NO_COLOR makes a terminal plain: no colours, no glyphs, no live table; what a pipe gets, with a heading."""
     local.submit("Hello", message_id="mine")
     child = tq.terminal("list", NO_COLOR="1")
     assert exit_code(child) == 0
-    assert child.before.startswith("mine ")
+    assert re.match("ID +PRI .*\r\nmine ", child.before)
     assert "\x1b" not in child.before
     assert "·" not in child.before

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from api_server import Api
 from cli_driver import CANARY, Cli, complete, fail
-from servers import Valkey, free_port, wait_until
+from servers import Valkey, wait_until
 
 from tq.backend import make_submission
 from tq.local import LocalClient
@@ -70,6 +70,70 @@ def test_list(tq: Cli, local: LocalClient) -> None:
     assert tq("list", "--status", "cancelled").stdout.split()[0] == "m7"
     newest = [line.split()[0] for line in tq("list", "--limit", "2").stdout.splitlines()]
     assert newest == [message.message_id for message in local.list(limit=2)[0]]
+
+
+@pytest.mark.parametrize("over_http", [False, True])
+def test_list_of_what_matches(tq: Cli, local: LocalClient, api: Api, over_http: bool) -> None:  # noqa: FBT001 - a parameter of pytest's
+    """The filters of the API, together or alone; a language finds its own kinds, and one that is none is refused."""
+    url = ["--url", api.url] if over_http else []
+    local.submit("Hello", to="fr-CA", source="en", priority=7, model="m-1", message_id="canada")
+    local.submit("Hello", to="fr", source="de", message_id="france", metadata={"shop": "Chez Anna"})
+    local.submit("Hello", to="ja", source="en", message_id="japan")
+    fail(local, "japan")
+
+    def listed(*options: str) -> set[str]:
+        return {line.split()[0] for line in tq("list", *options, *url).stdout.splitlines()}
+
+    assert listed() == {"canada", "france", "japan"}
+    assert listed("--to", "FR") == {"canada", "france"}
+    assert listed("--from", "en") == {"canada", "japan"}
+    assert listed("--from", "en", "--to", "fr") == {"canada"}
+    assert listed("--priority", "7") == listed("--model", "m-1") == {"canada"}
+    assert listed("--error", "reported") == listed("--status", "failed", "--to", "ja") == {"japan"}
+    assert listed("--q", "chez anna") == {"france"}
+    assert listed("--to", "de") == set()
+    for option in ("--to", "--from"):
+        refused = tq("list", option, "xx", *url)
+        assert refused.returncode == 2
+        assert "not a known language" in refused.stderr
+    assert tq("list", "--priority", "11").returncode == 2
+
+
+def test_the_error_of_an_earlier_attempt(tq: Cli, local: LocalClient) -> None:
+    """What was cancelled did not fail of it."""
+    local.submit("Hello", to="fr", message_id="mine")
+    local.set_status("mine", Status.RUNNING)
+    local.set_status("mine", Status.RETRYING, error="no such luck")
+    assert "reported" in tq("list").stdout
+    local.cancel("mine")
+    assert "reported" not in tq("list").stdout
+    assert "no such luck" not in tq("status", "mine").stdout
+
+
+def test_small_letters(tq: Cli, local: LocalClient) -> None:
+    """They are enough for an id of tq's own making; an id of one's own is taken as it is written."""
+    message_id = local.submit("Hello", to="fr").message_id
+    local.submit("Hello", to="fr", message_id="Mine")
+    assert tq("status", message_id.lower()).stdout.startswith(f"{message_id}  queued")
+    assert tq("cancel", message_id[:24].lower()).stdout == f"{message_id}  cancelled\n"
+    assert tq("status", "mine").returncode == 3
+    assert tq("status", "Mi").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "said"), [("", "TQ_API_TOKEN is not set"), ("wrong", "that of TQ_API_TOKEN is another one")]
+)
+def test_a_token(tq: Cli, valkey: Valkey, environment: dict[str, str], tmp_path: Path, given: str, said: str) -> None:
+    """To who types commands it is a setting: whether it is missing or wrong, and no word on headers."""
+    assert valkey.pid
+    with Api(tmp_path, environment | {"TQ_API_TOKEN": "right"}) as api:
+        for line in (["list"], ["status", "mine"], ["submit", "Hello", "--to", "fr"], ["tail"]):
+            done = tq(*line, "--url", api.url, TQ_API_TOKEN=given)
+            assert done.returncode == 4
+            assert said in done.stderr
+            assert "set TQ_API_TOKEN" in done.stderr
+            assert "Bearer" not in done.stderr
+        assert tq("list", "--url", api.url, TQ_API_TOKEN="right").returncode == 0
 
 
 def test_stats(tq: Cli, local: LocalClient) -> None:
@@ -131,50 +195,3 @@ def test_list_into_a_pipe_that_closes(local: LocalClient, environment: dict[str,
     )
     assert done.stdout.split()[-1] == "0"
     assert done.stderr == ""
-
-
-# -- doctor ------------------------------------------------------------------------------------------
-
-
-def test_doctor_without_redis(tq: Cli) -> None:
-    """Nothing reachable is exit code 5; each line says what it is about, and a fix follows a cross."""
-    done = tq("doctor", TQ_API_PORT=str(free_port()), TQ_FLOWER_PORT=str(free_port()))
-    assert done.returncode == 5
-    assert "✔ settings" in done.stdout
-    assert re.search("✘ redis .*nothing to talk to.*\n +fix: start one with `tq up`", done.stdout)
-
-
-@pytest.mark.usefixtures("api")
-def test_doctor_finds_what_is_wrong(tq: Cli, api: Api, tmp_path: Path) -> None:
-    """No worker, a data dir that is open, a provider that does not answer: each with its fix, exit code 1."""
-    tmp_path.chmod(0o755)
-    ports = {"TQ_API_PORT": str(api.port), "TQ_FLOWER_PORT": str(free_port())}
-    nobody = f"http://127.0.0.1:{free_port()}/v1"
-    done = tq("doctor", OPENAI_BASE_URL=nobody, OPENAI_API_KEY=CANARY, **ports)
-    assert done.returncode == 1
-    for pattern in ("✘ data dir .*\n +fix: chmod 700", "✘ worker .*\n +fix", "✘ provider .*\n +fix", "✔ api .*answers"):
-        assert re.search(pattern, done.stdout), done.stdout
-    assert CANARY not in done.stdout + done.stderr
-
-
-@pytest.mark.usefixtures("worker")
-def test_doctor_is_content(tq: Cli, tmp_path: Path) -> None:
-    """With everything in place it is exit code 0, and pseudo output is called what it is."""
-    tmp_path.chmod(0o700)
-    done = tq("doctor", TQ_API_PORT=str(free_port()), TQ_FLOWER_PORT=str(free_port()))
-    assert done.returncode == 0, done.stdout
-    assert "✘" not in done.stdout
-    assert "NOT a translation" in done.stdout
-
-
-def test_doctor_on_a_redis_that_loses_messages(tq: Cli, valkey: Valkey) -> None:
-    """Eviction, and no log on disk, are named with what mends them."""
-    ports = {"TQ_API_PORT": str(free_port()), "TQ_FLOWER_PORT": str(free_port())}
-    assert "✔ durable" in tq("doctor", **ports).stdout
-    with valkey.client() as client:
-        client.config_set("appendonly", "no")
-        assert re.search("✘ durable .*appendonly no.*\n +fix: set appendonly yes", tq("doctor", **ports).stdout)
-        client.config_set("appendonly", "yes")
-        client.config_set("maxmemory", 2**30)
-        client.config_set("maxmemory-policy", "allkeys-lru")
-    assert re.search("✘ durable .*allkeys-lru.*\n +fix: set maxmemory-policy noeviction", tq("doctor", **ports).stdout)

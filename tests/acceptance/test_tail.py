@@ -113,7 +113,7 @@ def test_tail_on_a_terminal(tq: Cli, local: LocalClient) -> None:
     child = tq.terminal("tail")
     child.expect("ID .*STATUS.*INFO")
     child.expect("before.*· queued")
-    child.expect("queued 1 · .*0 workers")
+    child.expect("no worker is running · queued 1")
     complete(local, "before", "Bonjour")
     child.expect("✔ completed")
     local.submit("Hello", to="fr", message_id="after")

@@ -516,6 +516,26 @@ def test_down_does_not_hurry_a_stop(home: Home) -> None:
     assert driven.find(f"{CLOCK} worker │ worker drained")
 
 
+def test_down_says_that_it_waits(home: Home) -> None:
+    """After a second, and for how long; when the stack has stopped nothing of that is left."""
+    driven = home.up({"STANDIN_DRAIN": "4"})
+    driven.wait_for("Ctrl-C stops")
+    child = pexpect.spawn(
+        sys.executable,
+        ["-m", "tq", "down"],
+        env=home.environment | {"TERM": "xterm"},
+        dimensions=(24, 80),
+        encoding="utf-8",
+        timeout=60,
+    )
+    child.expect(r"stopping; the worker may drain for 30 s … [1-9]s")
+    child.expect_exact("\r\x1b[2Kthe stack has stopped; the data is kept\r\n")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0
+    assert driven.wait() == 0
+
+
 def test_logs_follow(home: Home) -> None:
     """`logs -f` shows all services in the order of time, then what comes, and ends with the stack."""
     driven = home.up()

@@ -386,3 +386,23 @@ def test_a_key_sealed_with_another_secret(fleet: Fleet) -> None:
     message = fleet.wait(fleet.submit("Hello", api_key="sk-mine"))
     assert message.error is not None
     assert (message.status, message.error.type) == (Status.FAILED, "key-unreadable")
+
+
+def test_an_error_that_ends_the_worker(fleet: Fleet) -> None:
+    """What Celery cannot recover from is in the log, and the exit code says that it was no ordinary end."""
+    broken = (
+        "import sys\n"
+        "from celery import bootsteps\n"
+        "from tq.celery import app\n"
+        "from tq.settings import get_settings\n"
+        "from tq.worker import run\n"
+        "class Broken(bootsteps.StartStopStep):\n"
+        "    requires = ('celery.worker.consumer.tasks:Tasks',)\n"
+        "    def start(self, consumer): raise RuntimeError('this step is broken')\n"
+        "app.steps['consumer'].add(Broken)\n"
+        "sys.exit(run(get_settings()))\n"
+    )
+    argv = [sys.executable, "-c", broken]
+    with Process(argv, log=fleet.folder / "broken.log", env=fleet.environment, cwd=fleet.folder) as process:
+        assert process.popen.wait(60) == 1
+        assert "Unrecoverable error: RuntimeError('this step is broken')" in process.output

@@ -16,10 +16,10 @@ from tq.backend import make_submission
 from tq.cli import app, main
 from tq.config import MASK, setting_lines
 from tq.errors import InvalidMessage, UsageError
+from tq.inputs import read_context, read_glossary, read_parameters, read_text
 from tq.messages import Status
 from tq.options import StatusName, complete_language
 from tq.settings import Settings, get_settings
-from tq.submitting import read_context, read_glossary, read_parameters, read_text
 from tq.wire import body_of
 
 #: DESIGN 1.3.

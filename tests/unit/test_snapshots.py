@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import io
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import ModuleType
 from typing import Any, Final
 
 import pytest
-from rich.console import Console, RenderableType
 from syrupy.assertion import SnapshotAssertion
 
-from tq import lines, tables
+from tq import board, lines, listing, screens, sheet, submitting, tables
+from tq.doctor.finding import Finding, doubtful, wrong
 from tq.figures import AccountSpend, QueueDepth, RateInfo, RateLimit, Spend, Stats, WorkerInfo
 from tq.messages import Message, MessageError, Status, Usage
+from tq.terminal import write
 from tq.timeline import TimelineEntry
 
 NOW: Final = datetime(2026, 3, 4, 12, 0, 0, tzinfo=UTC)
-WIDTHS: Final = (80, 120)
 
 
 @pytest.fixture(autouse=True)
@@ -118,46 +124,139 @@ TIMELINE: Final = (
 )  # fmt: skip
 
 
-def drawn(shown: RenderableType, width: int, *, colour: bool) -> str:
-    """As a terminal of that width gets it."""
-    console = Console(
-        file=io.StringIO(), width=width, height=30, force_terminal=colour, color_system="standard" if colour else None,
-        markup=False, emoji=False, highlight=False, legacy_windows=False, no_color=not colour,
-    )  # fmt: skip
-    console.print(shown)
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue()
+class Terminal(io.StringIO):
+    """What a terminal gets."""
+
+    def isatty(self) -> bool:
+        """It is one."""
+        return True
 
 
-@pytest.mark.parametrize("colour", [True, False])
-@pytest.mark.parametrize("width", WIDTHS)
-def test_messages(snapshot: SnapshotAssertion, width: int, colour: bool) -> None:  # noqa: FBT001 - a parameter of pytest's
-    """`tq list` and the rows of `tq tail`: ids are whole, and columns go that matter least where room is short."""
-    rows = [lines.row_of(each) for each in MESSAGES]
-    text = drawn(tables.message_table(rows, NOW, width), width, colour=colour)
-    assert all(each.message_id in text for each in MESSAGES)
+@pytest.fixture(params=[(80, 24), (120, 40)], ids=lambda size: f"{size[0]}x{size[1]}")
+def size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:
+    """Width and height of the terminal."""
+    wide, high = request.param
+    monkeypatch.setenv("COLUMNS", str(wide))
+    monkeypatch.setenv("LINES", str(high))
+    monkeypatch.setenv("TERM", "xterm-256color")
+    return wide, high
+
+
+@pytest.fixture(params=["colour", "NO_COLOR"])
+def colour(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Whether the person who looks wants any."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    if request.param == "NO_COLOR":
+        monkeypatch.setenv("NO_COLOR", "1")
+    return str(request.param)
+
+
+@contextmanager
+def terminal() -> Iterator[Terminal]:
+    """A terminal in the place of stdout."""
+    with pytest.MonkeyPatch.context() as patch:
+        shown = Terminal()
+        patch.setattr(sys, "stdout", shown)
+        yield shown
+
+
+def plain(text: str) -> str:
+    """Without colours."""
+    return re.sub(r"\x1b\[[\d;]*m", "", text)
+
+
+@pytest.mark.usefixtures("size")
+def test_messages(snapshot: SnapshotAssertion, colour: str) -> None:
+    """`tq list`: a table, or with NO_COLOR what a pipe gets below a heading; our own ids are whole, rows are marked."""
+    with terminal() as shown:
+        listing.show_messages(MESSAGES, NOW, lambda: ["default"])
+    text = shown.getvalue()
+    assert all(each.message_id in text for each in MESSAGES[:-1])
+    assert colour != "NO_COLOR" or text == plain(text)
     assert text == snapshot
 
 
-@pytest.mark.parametrize("colour", [True, False])
-@pytest.mark.parametrize("width", WIDTHS)
-def test_tail(snapshot: SnapshotAssertion, monkeypatch: pytest.MonkeyPatch, width: int, colour: bool) -> None:  # noqa: FBT001 - as above
+def test_tail(snapshot: SnapshotAssertion, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]) -> None:
     """The screen of `tq tail`, with its figures, and with what is wrong in their place."""
+    at(monkeypatch, NOW)
+    with terminal() as shown:
+        screen = screens.TailScreen(tables.make_console())
+        for each in MESSAGES:
+            screen.put(lines.row_of(each))
+        screen.figures(STATS)
+        tables.show(screen.render())
+        screen.say(trouble="connection lost (Redis cannot be reached); trying again")
+        tables.show(screen.render())
+    assert all(len(line) <= size[0] for line in plain(shown.getvalue()).splitlines())
+    assert shown.getvalue() == snapshot
+
+
+def test_live_figures(snapshot: SnapshotAssertion, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]) -> None:
+    """The screen of `tq stats --watch`, and what is wrong at its top."""
+    at(monkeypatch, NOW)
+    with terminal() as shown:
+        screen = screens.StatsScreen(tables.make_console(), STATS)
+        tables.show(screen.render())
+        screen.say(trouble="connection lost (Redis cannot be reached); trying again")
+        tables.show(screen.render())
+    assert all(len(line) <= size[0] for line in plain(shown.getvalue()).splitlines())
+    assert shown.getvalue() == snapshot
+
+
+def at(monkeypatch: pytest.MonkeyPatch, moment: datetime, module: ModuleType = screens) -> None:
+    """Have it be then for a module."""
 
     class Clock(datetime):
         @classmethod
         def now(cls, tz: Any = None) -> Any:
-            return NOW.astimezone(tz)
+            return moment.astimezone(tz)
 
-    monkeypatch.setattr(tables, "datetime", Clock)
-    console = Console(width=width, height=12, file=io.StringIO())
-    screen = tables.TailScreen(console, 20)
-    for each in MESSAGES:
-        screen.put(lines.row_of(each))
-    screen.figures(STATS)
-    shown = drawn(screen.render(), width, colour=colour)
-    screen.say(trouble="connection lost (Redis cannot be reached); trying again")
-    assert shown + drawn(screen.render(), width, colour=colour) == snapshot
+    monkeypatch.setattr(module, "datetime", Clock)
+
+
+@pytest.mark.usefixtures("colour")
+def test_the_doctor(snapshot: SnapshotAssertion, size: tuple[int, int]) -> None:
+    """`tq doctor`: what is well, what is doubtful, and what is wrong, wrapped at the width of the terminal."""
+    findings = [
+        Finding("redis", "unix:///home/anna/.local/state/tq/valkey.sock?db=0 answers"),
+        doubtful(
+            "provider",
+            "http://localhost:11434/v1: it answers; but it does not list gemma3-of-the-day",
+            "set TQ_MODEL to one that it has: gemma3:latest, qwen3:8b, llama3.3:70b",
+        ),
+        wrong(
+            "worker",
+            "host:4711 runs pseudo, while this shell has a key or an endpoint: it was started without",
+            "restart it: `tq down`, then `tq up`, or `tq worker`",
+        ),
+    ]
+    with terminal() as shown:
+        for finding in findings:
+            write(finding.text(size[0]))
+    assert all(len(line) <= size[0] for line in plain(shown.getvalue()).splitlines())
+    assert shown.getvalue() == snapshot
+
+
+@pytest.mark.usefixtures("size", "colour")
+def test_settings(snapshot: SnapshotAssertion, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`tq config`: a table whose last column wraps, or with NO_COLOR lines."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/anna")
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-canary")
+    with terminal() as shown:
+        listing.show_settings()
+    assert "sk-canary" not in shown.getvalue()
+    assert shown.getvalue() == snapshot
+
+
+@pytest.mark.usefixtures("colour")
+def test_a_message_on_a_terminal(snapshot: SnapshotAssertion, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`tq status` of a message that had two attempts, with its timeline."""
+    at(monkeypatch, NOW, submitting)
+    with terminal() as shown:
+        write(submitting.sheet(message(1, Status.COMPLETED, attempts=2, cost=0.0005), TIMELINE))
+    assert shown.getvalue() == snapshot
 
 
 def test_a_line_a_change(snapshot: SnapshotAssertion) -> None:
@@ -167,18 +266,18 @@ def test_a_line_a_change(snapshot: SnapshotAssertion) -> None:
 
 def test_figures(snapshot: SnapshotAssertion) -> None:
     """`tq stats`, and its one line below a tail."""
-    assert f"{lines.figures(STATS)}\n\n{lines.summary(STATS)}" == snapshot
+    assert f"{board.figures(STATS)}\n\n{board.summary(STATS)}" == snapshot
 
 
 @pytest.mark.parametrize("index", range(len(MESSAGES)))
 def test_a_message(snapshot: SnapshotAssertion, index: int) -> None:
     """`tq status`."""
-    assert lines.document(MESSAGES[index], NOW) == snapshot
+    assert sheet.document(MESSAGES[index], NOW) == snapshot
 
 
 def test_a_timeline(snapshot: SnapshotAssertion) -> None:
     """`tq status` of a message that had two attempts."""
-    text = lines.document(message(1, Status.COMPLETED, attempts=2, cost=0.0005), NOW, TIMELINE)
+    text = sheet.document(message(1, Status.COMPLETED, attempts=2, cost=0.0005), NOW, TIMELINE)
     assert "failed checks: placeholders, language" in text
     assert text == snapshot
 

@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import io
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from rich.console import Console
 
+from tq.board import ahead_of, figures, summary
 from tq.figures import AccountSpend, QueueDepth, RateInfo, Spend, Stats, WorkerInfo
-from tq.lines import (
-    COLUMNS,
-    age,
-    ahead_of,
-    cells,
-    changed,
-    document,
-    figures,
-    line,
-    money,
-    progress,
-    row_of,
-    span,
-    summary,
-)
+from tq.layout import age, money, span
+from tq.layout import width as wide
+from tq.lines import COLUMNS, cells, changed, line, progress, row_of
 from tq.messages import Change, Message, Status
-from tq.tables import TailScreen, message_table
+from tq.screens import StatsScreen, TailScreen
+from tq.sheet import document
+from tq.tables import message_table
 from tq.terminal import clean
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -117,7 +109,7 @@ def test_kept_characters_stay() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "rough", "exact"),
-    [(-1, "0s", "0.0s"), (1.24, "1s", "1.2s"), (59.96, "59s", "0m59s"), (125, "2m", "2m05s"), (7200, "2h", "2h")],
+    [(-1, "0s", "0.0s"), (1.24, "1s", "1.2s"), (59.96, "59s", "1m00s"), (125, "2m", "2m05s"), (7200, "2h", "2h")],
 )
 def test_durations(seconds: float, rough: str, exact: str) -> None:
     """Ages are rough, durations exact to a tenth of a second below a minute; neither is negative."""
@@ -230,11 +222,49 @@ def test_a_document_indents_and_cleans_texts() -> None:
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 200])
-def test_tables_never_cut_an_id(width: int) -> None:
+def test_tables_do_not_cut_an_id_of_our_own(width: int) -> None:
     """On a narrow terminal other columns go, and the id can still be copied."""
     text = rendered(message_table([row_of(completed())], NOW, width), width)
     assert ID in text
     assert "✔ completed" in text
+
+
+@pytest.mark.parametrize("width", [30, 60, 80, 120])
+@pytest.mark.parametrize("length", [27, 58, 128])
+def test_a_long_id_leaves_room(width: int, length: int) -> None:
+    """It loses its middle, and the status stays."""
+    name = "order-2026-" + "x" * (length - 15) + "-end"
+    rows = [row_of(completed(message_id=name)), row_of(message(status="failed", attempts=1))]
+    heading, first, second = re.sub(r"\x1b\[[\d;]*m", "", rendered(message_table(rows, NOW, width), width)).splitlines()
+    assert "STATUS" in heading
+    assert "✔ completed" in first
+    assert "✘ failed" in second
+    assert name in first or re.match("order-.*….*nd ", first)
+    if width >= 80:
+        assert all(word in heading for word in ("PRI", "LANG", "AGE", "INFO"))
+        assert "38 token" in first
+
+
+@pytest.mark.parametrize("width", range(20, 130, 7))
+def test_no_row_is_wider_than_the_terminal(width: int) -> None:
+    """Whatever is in it; a row is a line, and what is cut off its end shows as dots."""
+    rows = [
+        row_of(completed(message_id="m" * 90, cost=0.00012, provider="pseudo")),
+        row_of(message(status="running", attempts=12, model_name="模型" * 30, metadata={"target_language": "zh-Hans"})),
+    ]
+    lines = re.sub(r"\x1b\[[\d;]*m", "", rendered(message_table(rows, NOW, width), width)).splitlines()
+    assert len(lines) == 3
+    assert all(wide(line) <= width for line in lines)
+    assert lines[2].endswith("…") == ("INFO" in lines[0])
+
+
+def test_rows_of_a_paused_queue() -> None:
+    """They are marked, in tables and in pipes; what runs, or waits elsewhere, is not."""
+    rows = [row_of(message()), row_of(message(queue="default", priority=0)), row_of(message(status="running"))]
+    text = rendered(message_table(rows, NOW, 120, {"default"}), 120)
+    assert text.count("‖ queued") == 1
+    assert text.count("queue paused") == 1
+    assert [line(row, NOW, {"default"}).endswith("queue paused") for row in rows] == [False, True, False]
 
 
 def test_tables_interpret_nothing() -> None:
@@ -316,7 +346,7 @@ def test_figures_of_limits() -> None:
         for state in ({}, {"cool_down": 5}, {"exhausted": 60, "limits": {}}, {"waiting": 3})
     ]
     text = figures(stats(rates=rates))
-    assert "h         beef  m      600 (headers)  -           9     2    open\n" in text
+    assert re.search(r"^h +beef +m +open +600 \(headers\) +- +9 +2$", text, re.MULTILINE)
     assert "cools down for 5.0s" in text
     assert "no quota, tried again in 1m00s" in text
     assert "waiting, 3.0s" in text
@@ -333,17 +363,18 @@ def test_how_many_are_ahead() -> None:
     assert ahead_of(message(), stats()) == 0
 
 
-def test_the_summary_is_one_line() -> None:
-    """The line below the tail names every status and the workers."""
-    text = summary(stats())
-    assert "\n" not in text
-    assert all(str(status) in text for status in Status)
-    assert "0 workers" in text
+def test_the_summary_begins_with_what_matters() -> None:
+    """What keeps messages from going on comes first, for the end may be cut off; what there is none of is left out."""
+    assert summary(stats()) == "no worker is running · no messages"
+    counts = dict.fromkeys(Status, 0) | {Status.QUEUED: 3, Status.FAILED: 1}
+    worker = WorkerInfo(name="w", version="1", provider="p", slots=1, running=0, alive_until=NOW)
+    text = summary(stats(paused=["default"], counts=counts, workers=[worker], throughput={"completed": 12.0}))
+    assert text == "paused: default · queued 3 · failed 1 · 1 worker · 12/min"
 
 
 def test_the_screen_keeps_the_newest() -> None:
     """The tail shows as many rows as it may, the one that changed last on top."""
-    screen = TailScreen(Console(file=io.StringIO(), force_terminal=True, width=100, height=50), most=2)
+    screen = TailScreen(Console(file=io.StringIO(), force_terminal=True, width=100, height=4))
     for name in ("first", "second", "third"):
         screen.put(row_of(message(message_id=name)))
     screen.put(row_of(completed(message_id="second")))
@@ -353,10 +384,79 @@ def test_the_screen_keeps_the_newest() -> None:
 
 
 def test_the_screen_says_what_is_wrong() -> None:
-    """Trouble takes the place of the figures, until it is over."""
+    """Trouble takes the place of the figures, with the time that they are of, until it is over."""
     screen = TailScreen(Console(file=io.StringIO(), force_terminal=True, width=100, height=50))
     screen.figures(stats())
     screen.say(trouble="connection lost")
-    assert "connection lost" in rendered(screen.render())
+    assert re.search(r"as of \d\d:\d\d:\d\d: connection lost", rendered(screen.render()))
     screen.say(trouble="")
-    assert "0 workers" in rendered(screen.render())
+    assert "no worker is running" in rendered(screen.render())
+
+
+@pytest.mark.parametrize("height", [5, 24, 40])
+def test_the_screen_is_as_tall_as_the_terminal(height: int) -> None:
+    """As many rows as there is room for between the heading and the figures."""
+    screen = TailScreen(Console(file=io.StringIO(), force_terminal=True, width=100, height=height))
+    for number in range(50):
+        screen.put(row_of(message(message_id=f"m{number}")))
+    screen.figures(stats())
+    assert len(rendered(screen.render()).splitlines()) == height
+
+
+def busy() -> Stats:
+    """Figures that fill more than a screen."""
+    limits = {"requests": {"per_minute": 600, "source": "headers"}}
+    return stats(
+        priorities=[
+            QueueDepth(queue="high_priority" if priority > 4 else "default", priority=priority, queued=9, oldest_wait=1)
+            for priority in range(10, -1, -1)
+        ],
+        paused=["default"],
+        workers=[
+            WorkerInfo(name=f"host:{n}", version="0.1.0", provider="openai", slots=200, running=3, alive_until=NOW)
+            for n in range(8)
+        ],
+        rates=[
+            RateInfo.model_validate(
+                {
+                    "host": "a-resource-with-a-long-name.openai.azure.com",
+                    "key": "beef",
+                    "model": f"a-model-with-a-long-name-{n}",
+                    "sent": 90_000,
+                    "refused": 2,
+                    "exhausted": 0,
+                    "cool_down": 0,
+                    "waiting": 0,
+                    "limits": limits,
+                }
+            )
+            for n in range(5)
+        ],
+    )
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (120, 40), (60, 20), (40, 10)])
+def test_the_live_figures_fit(width: int, height: int) -> None:
+    """What is wrong, or the time, comes first; of every table something is seen; no line wraps or is too many."""
+    screen = StatsScreen(Console(file=io.StringIO(), force_terminal=True, width=width, height=height), busy())
+    text = re.sub(r"\x1b\[[\d;]*m", "", rendered(screen.render(), width))
+    lines = text.splitlines()
+    assert re.match(r"\d\d:\d\d:\d\d · Ctrl-C ends", lines[0])
+    assert len(lines) <= height
+    assert max(map(len, lines)) <= width
+    if height >= 24:
+        assert all(heading in text for heading in ("QUEUE", "ENDPOINT", "WORKER", "paused"))
+    assert ("more line" in text) == (height in {20, 24})
+    screen.say(trouble="connection lost (it broke); trying again")
+    assert "connection lost" in rendered(screen.render(), width).splitlines()[0]
+
+
+def test_figures_with_wide_characters() -> None:
+    """Columns stay columns where a letter is two wide."""
+    workers = [
+        WorkerInfo(name=name, version="0.1.0", provider="openai", slots=2, running=1, alive_until=NOW)
+        for name in ("機械:1", "host:22")
+    ]
+    table = figures(stats(workers=workers)).split("\n\n")[-1].splitlines()
+    words = ("VERSION", "0.1.0", "0.1.0")
+    assert {wide(line[: line.index(word)]) for line, word in zip(table, words, strict=True)} == {9}

@@ -28,6 +28,14 @@ local function call(last, turn)
   return called
 end
 
+-- The model that is asked, for those who watch. A body begins with its name, so that it need not be decoded whole.
+local function model_asked()
+  local fallback, body = unpack(redis.call('HMGET', key, 'fallback_model', 'body'))
+  if fallback then return fallback end
+  if not body or body:sub(1, 15) ~= '{"model_name":"' then return ARGV[4] end
+  return body:match('^{"model_name":"([^"\\]+)"') or cjson.decode(body).model_name
+end
+
 local called = ''
 if m.status == 'queued' then
   local queue = queue_of(m)
@@ -43,7 +51,7 @@ if m.status == 'queued' then
   local in_line = m.payer and redis.call('ZSCORE', line_key(m, m.payer), id)
   local last = in_line and redis.call('ZSCORE', turns_key(m), m.payer)
   if last then redis.call('ZADD', turns_key(m), turn, m.payer) end
-  move(id, m, 'running', { until_ = now + lease })
+  move(id, m, 'running', { until_ = now + lease, info = model_asked() })
   if last then called = call(tonumber(last), turn) end
 elseif not (m.status == 'running' and m.owner == owner) then
   -- The same owner asking again lost our first answer: it gets it once more.

@@ -255,7 +255,7 @@ def test_doctor_names_a_redirect(tq: Cli, elsewhere: LlmServer) -> None:
     with HTTPServer(("127.0.0.1", 0), Redirecting) as server:
         threading.Thread(target=server.handle_request, daemon=True).start()
         done = tq("doctor", OPENAI_BASE_URL=f"http://127.0.0.1:{server.server_port}/v1", OPENAI_API_KEY=KEY)
-    assert re.search("✘ provider .*redirects .*308.*\n +fix: set OPENAI_BASE_URL to the final", done.stdout), (
+    assert re.search("✘ provider .*redirects, .*308.*\n +fix: set OPENAI_BASE_URL to the final", done.stdout), (
         done.stdout
     )
 

@@ -83,7 +83,7 @@ def test_health_and_readiness_follow_a_worker(http: httpx.Client, api_valkey: Va
     argv = [sys.executable, "-m", "celery", "-A", "tq", "worker", "-n", "ready@test", "--pool=solo"]
     with Process(argv, log=folder / "worker.log", env=environment, cwd=folder) as worker:
         wait_until(lambda: http.get("/ready").status_code == 200, "the API is ready")
-        assert http.get("/ready").json() == {"status": "ready", "reasons": []}
+        assert http.get("/ready").json() == {"status": "ready", "reasons": [], "paused": []}
         (info,) = http.get("/queue/stats").json()["workers"]
         assert (info["version"], info["provider"]) == (__version__, "pseudo")
         assert metrics(http)["tq_workers"] == {(): 1}

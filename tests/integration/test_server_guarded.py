@@ -232,7 +232,7 @@ def test_a_wrong_password_is_said_and_not_shown(tmp_path: Path, environment: dic
             assert "REDIS_PASSWORD" in expect(response, 503, "store-refused")["fix"]
             assert "retry-after" not in response.headers
             texts = [response.text, http.get("/").text, http.get("/ready").text, api.process.output]
-            assert "password is missing or wrong" in texts[1]
+            assert "the password, or the user, is wrong" in texts[1]
             for text in texts:
                 assert "the-right-one" not in text
                 assert "the-wrong-one" not in text

@@ -99,9 +99,12 @@ def make_app(settings: Settings) -> Celery:
 
 
 def _log_flower() -> None:
+    if "flower" not in sys.argv:
+        return
+    # It asks at its start, when the worker that starts beside it cannot answer yet, and asks again.
+    logging.getLogger("flower.inspector").addFilter(lambda record: record.msg != "Inspect method %s failed")
     # Flower's lines are Tornado's, which adds no handler where there is one.
-    settings = get_settings()
-    if settings.log_format == "json" and "flower" in sys.argv:
+    if get_settings().log_format == "json":
         logging.basicConfig(level=logging.INFO, handlers=[jsonlog.handler("flower")])
 
 

@@ -47,9 +47,10 @@ def _times(message: Message, now: datetime) -> list[str]:
     times = [f"created {_time(message.created_at)} ({age((now - message.created_at).total_seconds())} ago)"]
     again = message.attempts > 1
     if message.started_at:
-        times.append(f"{'last ' if again else ''}started {_time(message.started_at)}")
+        times.append(f"{'last ' if again else ''}started {_time(message.started_at, message.created_at)}")
     if message.finished_at:
-        times.append(f"{'cancelled' if message.status is Status.CANCELLED else 'ended'} {_time(message.finished_at)}")
+        ended = "cancelled" if message.status is Status.CANCELLED else "ended"
+        times.append(f"{ended} {_time(message.finished_at, message.created_at)}")
         # When it was cancelled, no attempt need have been under way.
         if message.started_at and message.status is not Status.CANCELLED:
             times.append(f"took {span((message.finished_at - message.started_at).total_seconds())}")
@@ -114,5 +115,7 @@ def _text(text: str) -> str:
     return textwrap.indent(clean(text, keep="\n\t"), " " * 14, lambda _: True).strip(" ").removesuffix("\n")
 
 
-def _time(moment: datetime) -> str:
-    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
+def _time(moment: datetime, after: datetime | None = None) -> str:
+    """To the second, without the date when that is the one of ``after``."""
+    here = moment.astimezone()
+    return f"{here:%H:%M:%S}" if after and after.astimezone().date() == here.date() else f"{here:%Y-%m-%d %H:%M:%S}"

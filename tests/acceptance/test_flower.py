@@ -177,3 +177,13 @@ def test_loopback_only(stack: RunningStack) -> None:
     """Flower listens on 127.0.0.1, and nowhere else."""
     connections = stack.service("flower").net_connections("inet")
     assert {each.laddr.ip for each in connections if each.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
+
+
+@pytest.mark.usefixtures("worker")
+def test_silence_of_a_worker_is_no_warning(stack: RunningStack) -> None:
+    """That a worker does not answer (yet, as it starts beside Flower) is nothing to warn of in the log."""
+    with stack.http() as http, stack.flower() as flower:
+        flower.get("/api/workers", params={"refresh": "true", "workername": "celery@nobody"}, timeout=60)
+        submit(http, "after-silence", "")
+    stack.driven.wait_for(".*after-silence completed")
+    assert not stack.driven.find(".*Inspect method")

@@ -16,7 +16,7 @@ from running_stack import RunningStack
 
 DOCS: Final = Path(__file__).parent.parent / "docs"
 _TEXTS: Final = ["Add to cart", "Your order is on its way", "Forgot your password?", "%d items left", "Terms of use"]
-_LANGUAGES: Final = ["fr", "de", "ja", "es", "pt-BR", "it", "ko", "pl"]
+_LANGUAGES: Final = ["fr", "de", "ja", "es", "pt-BR", "it", "nl", "pl"]
 
 
 _VIEWS: Final = (("page", 1200, "light"), ("page-dark", 1200, "dark"), ("page-phone", 390, "light"))
@@ -40,7 +40,7 @@ def main() -> None:
                 expect(watched.page.locator("#live")).to_have_text("live")
                 expect(watched.page.locator("#failures")).to_contain_text("by reason")
                 if name == "page-dark":
-                    watched.page.locator("#failures").get_by_role("link").first.click()
+                    watched.page.locator("#failures").get_by_role("link", name="example").first.click()
                     watched.page.get_by_role("button", name="Show the texts").click()
                     expect(watched.page.locator("#texts pre").first).to_be_visible()
                 watched.page.screenshot(path=DOCS / f"{name}.png")

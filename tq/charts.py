@@ -86,7 +86,7 @@ def _latency(minutes: Sequence[Minute]) -> Chart:
     last = next((minute for minute in reversed(minutes) if minute.p50 is not None), None)
     return Chart(
         name="latency",
-        title="An attempt takes",
+        title="Latency",
         now=f"{_short(last.p50)} / {_short(last.p95)}" if last else "–",
         top=_short(most) if most else "",
         summary=f"Half of the latest attempts took up to {_short(last.p50)}, 95 of 100 up to {_short(last.p95)}."

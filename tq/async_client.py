@@ -21,7 +21,7 @@ from tq import steps, wire
 from tq.async_reader import AsyncChanges, follow
 from tq.backend import SubmissionFields, checked, prepared
 from tq.crowd import Crowd
-from tq.errors import ErrorRecord, TqError, UnknownMessage, Unreachable
+from tq.errors import PASSING, ErrorRecord, TqError, UnknownMessage
 from tq.eventstream import EventStream
 from tq.failures import Failures, Retried
 from tq.figures import Stats
@@ -103,6 +103,10 @@ class AsyncClient:
             except TqError as error:
                 failure = error
 
+    async def _read(self, request: Request[T]) -> T:
+        """What can be asked for again."""
+        return await self._take(steps.read(request, met=self._remote.was_met))
+
     # -- submit ------------------------------------------------------------------------------------
 
     async def submit(
@@ -127,11 +131,11 @@ class AsyncClient:
 
     async def get(self, message_id: str) -> Message:
         """See ``Client.get``."""
-        return await self._send(wire.get(message_id))
+        return await self._read(wire.get(message_id))
 
     async def get_many(self, message_ids: Iterable[str]) -> builtins.list[Message | TqError]:
         """See ``Client.get_many``."""
-        return await self._take(steps.get_many([*message_ids]))
+        return await self._take(steps.get_many([*message_ids], met=self._remote.was_met))
 
     async def list(
         self,
@@ -142,7 +146,7 @@ class AsyncClient:
         matching: MessageFilter | None = None,
     ) -> tuple[builtins.list[Message], str | None]:
         """See ``Client.list``."""
-        return await self._send(wire.page(status, limit, cursor, matching))
+        return await self._read(wire.page(status, limit, cursor, matching))
 
     async def resolve(self, prefix: str) -> str:
         """See ``Client.resolve``."""
@@ -155,23 +159,23 @@ class AsyncClient:
 
     async def timeline(self, message_id: str) -> builtins.list[TimelineEntry]:
         """See ``Client.timeline``."""
-        return await self._send(wire.timeline(message_id))
+        return await self._read(wire.timeline(message_id))
 
     async def next(self) -> Message | None:
         """See ``Client.next``."""
-        return await self._send(wire.next_message())
+        return await self._read(wire.next_message())
 
     async def stats(self) -> Stats:
         """See ``Client.stats``."""
-        return await self._send(wire.stats())
+        return await self._read(wire.stats())
 
     async def history(self) -> History:
         """See ``Client.history``."""
-        return await self._send(wire.history())
+        return await self._read(wire.history())
 
     async def failures(self) -> Failures:
         """See ``Client.failures``."""
-        return await self._send(wire.failures())
+        return await self._read(wire.failures())
 
     async def health(self) -> dict[str, Any]:
         """See ``Client.health``."""
@@ -256,7 +260,7 @@ class AsyncClient:
                         yield found
                     waiting.hear(await anext(changes) if waiting else ())
                     breaks.over()
-                except Unreachable as error:
+                except PASSING as error:
                     waiting.miss()
                     await asyncio.sleep(waiting.deadline.within(breaks.pause(error)))
                 if waiting:
@@ -289,5 +293,5 @@ class AsyncClient:
                         breaks.over()
                         for change in changes:
                             yield change
-            except Unreachable as error:
+            except PASSING as error:
                 await asyncio.sleep(breaks.pause(error))

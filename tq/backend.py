@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, Self, TypedDict, Unpack
 
 from pydantic import JsonValue
 
-from tq.errors import ErrorRecord, TqError, UnknownMessage, Unreachable
+from tq.errors import PASSING, ErrorRecord, TqError, UnknownMessage
 from tq.failures import Failures, Retried
 from tq.fields import is_message_id
 from tq.figures import Stats
@@ -378,7 +378,7 @@ class Backend(ABC):
                         yield result
                     waiting.hear(next(changes) if waiting else ())
                     breaks.over()
-                except Unreachable as error:
+                except PASSING as error:
                     waiting.miss()
                     time.sleep(waiting.deadline.within(breaks.pause(error)))
                 if waiting:

@@ -17,7 +17,7 @@ import httpx
 
 from tq import steps, wire
 from tq.backend import Backend, Changes
-from tq.errors import ErrorRecord, TqError, Unreachable
+from tq.errors import PASSING, ErrorRecord, TqError
 from tq.eventstream import EventStream
 from tq.failures import Failures, Retried
 from tq.figures import Stats
@@ -87,6 +87,10 @@ class Client(Backend):
             except TqError as error:
                 failure = error
 
+    def _read(self, request: Request[T]) -> T:
+        """What can be asked for again."""
+        return self._take(steps.read(request, met=self._remote.was_met))
+
     # -- the verbs ---------------------------------------------------------------------------------
 
     def _submit(self, submission: Submission, idempotency_key: str | None) -> Message:
@@ -97,11 +101,11 @@ class Client(Backend):
 
     def get(self, message_id: str) -> Message:
         """See ``Backend.get``."""
-        return self._send(wire.get(message_id))
+        return self._read(wire.get(message_id))
 
     def get_many(self, message_ids: Iterable[str]) -> builtins.list[Message | TqError]:
         """See ``Backend.get_many``."""
-        return self._take(steps.get_many([*message_ids]))
+        return self._take(steps.get_many([*message_ids], met=self._remote.was_met))
 
     def wait(self, message_id: str | Message, timeout: float | None = None) -> Message:
         """See ``Backend.wait``; one request for each 25 seconds, and a restart of the API is waited for, too."""
@@ -116,11 +120,11 @@ class Client(Backend):
         matching: MessageFilter | None = None,
     ) -> tuple[builtins.list[Message], str | None]:
         """See ``Backend.list``."""
-        return self._send(wire.page(status, limit, cursor, matching))
+        return self._read(wire.page(status, limit, cursor, matching))
 
     def next(self) -> Message | None:
         """See ``Backend.next``."""
-        return self._send(wire.next_message())
+        return self._read(wire.next_message())
 
     def cancel(self, message_id: str) -> Message:
         """See ``Backend.cancel``."""
@@ -138,7 +142,7 @@ class Client(Backend):
 
     def timeline(self, message_id: str) -> builtins.list[TimelineEntry]:
         """See ``Backend.timeline``."""
-        return self._send(wire.timeline(message_id))
+        return self._read(wire.timeline(message_id))
 
     def pause(self, queue: str) -> None:
         """See ``Backend.pause``."""
@@ -150,7 +154,7 @@ class Client(Backend):
 
     def failures(self) -> Failures:
         """See ``Backend.failures``."""
-        return self._send(wire.failures())
+        return self._read(wire.failures())
 
     def retry_failures(self, kind: str | None = None) -> Retried:
         """See ``Backend.retry_failures``."""
@@ -158,11 +162,11 @@ class Client(Backend):
 
     def stats(self) -> Stats:
         """See ``Backend.stats``."""
-        return self._send(wire.stats())
+        return self._read(wire.stats())
 
     def history(self) -> History:
         """See ``Backend.history``."""
-        return self._send(wire.history())
+        return self._read(wire.history())
 
     def changes(self, after: str | None = None, *, block: float = 1.0) -> Changes:
         """See ``Backend.changes``."""
@@ -200,7 +204,7 @@ class Client(Backend):
                 for changes in follow(self._http, self._remote, stream):
                     breaks.over()
                     yield from changes
-            except Unreachable as error:
+            except PASSING as error:
                 time.sleep(breaks.pause(error))
 
     def health(self) -> dict[str, Any]:

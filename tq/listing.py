@@ -12,7 +12,7 @@ from typing import Final, NoReturn
 
 from tq.backend import Backend
 from tq.config import SettingLine, setting_lines
-from tq.errors import BudgetExceeded, TqError, Unreachable
+from tq.errors import PASSING, BudgetExceeded, TqError
 from tq.lines import columns, figures, line, row_of
 from tq.messages import Message, Status
 from tq.terminal import Ticker, clean, note, report, wants_style, write
@@ -92,7 +92,7 @@ def watch_stats(backend: Backend, *, as_json: bool) -> NoReturn:
         while True:
             try:
                 show_stats(backend, as_json=as_json)
-            except Unreachable as error:
+            except PASSING as error:
                 if not down:
                     note(f"connection lost ({error.what}); trying again")
                 down = True
@@ -111,7 +111,7 @@ def watch_stats(backend: Backend, *, as_json: bool) -> NoReturn:
             time.sleep(_WATCH)
             try:
                 screen.stats, screen.trouble = backend.stats(), ""
-            except Unreachable as error:
+            except PASSING as error:
                 screen.trouble = f"connection lost ({error.what}); trying again"
 
 

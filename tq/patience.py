@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from tq.errors import ConnectionLost, TqError, Unreachable, WaitTimeout
+from tq.errors import ConnectionLost, TqError, WaitTimeout
 from tq.messages import TERMINAL, Change, Message
 
 #: Messages that are looked at with one request.
@@ -166,7 +166,7 @@ class Gathering:
 
 
 class Breaks:
-    """How often, and for how long, broken connections are put up with.
+    """How often, and for how long, it is put up with that the API is away, or has no room.
 
     A break is put up with for ``most`` seconds, once there was something to lose: an address at which nothing ever
     listened is not tried twice.
@@ -179,25 +179,28 @@ class Breaks:
     def __init__(self, most: float, *, met: Callable[[], bool]) -> None:
         self._most = most
         self._met = met
-        self._answered = False
+        self._listened = False
         self._since: float | None = None
         self._pause = _BREAKS[0]
 
     def over(self) -> None:
         """The API has answered."""
-        self._answered, self._since, self._pause = True, None, _BREAKS[0]
+        self._listened, self._since, self._pause = True, None, _BREAKS[0]
 
-    def pause(self, error: Unreachable) -> float:
-        """Seconds until the next try.
+    def pause(self, error: TqError) -> float:
+        """Seconds until the next try: as many as the API asks for, if it does.
 
         Raises:
-            Unreachable: the error, which is not put up with any longer.
+            TqError: the error, which is not put up with any longer.
         """
-        if not (self._answered or self._met()) and (not isinstance(error, ConnectionLost) or error.refused):
+        # A connection that was taken had somebody there, whatever became of it.
+        self._listened |= isinstance(error, ConnectionLost) and not error.refused
+        if not (self._listened or self._met()):
             raise error
         now = time.monotonic()
         self._since = self._since or now
-        if now - self._since >= self._most:
+        asked = error.retry_after or 0.0
+        if now - self._since >= self._most or asked > self._most:
             raise error
         pause, self._pause = self._pause, min(self._pause * 2, _BREAKS[1])
-        return pause
+        return max(pause, asked)

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 from ulid import ULID
 
 from tq import wire
-from tq.errors import ConnectionLost, InvalidMessage, TqError, Unreachable
+from tq.errors import PASSING, InvalidMessage, NoAnswer, TqError
 from tq.failures import Retried
 from tq.messages import Message, Submission
 from tq.patience import PAUSES, WAIT_BREAKS, Breaks, Watching
@@ -22,8 +22,8 @@ from tq.wire import MOST_ITEMS, MOST_LOOKED_UP, Request
 
 T = TypeVar("T")
 
-#: Seconds for which a submit is tried again while connections break.
-_SUBMIT_BREAKS: Final = 5.0
+#: Seconds for which a submit, or a look, is tried again while the API is away.
+_SHORT_BREAKS: Final = 5.0
 #: Seconds of one long poll; proxies often end what is silent for 60.
 _LONG_POLL: Final = 25.0
 #: Bytes, and JSON values at most, of one batch: far below what the API takes.
@@ -41,12 +41,25 @@ class Pause:
 Steps = Generator[Request[Any] | Pause, Any, T]
 
 
-def _ask(request: Request[T], breaks: Breaks) -> Steps[T]:
-    """Send it again while connections break: for what is harmless when it arrives twice."""
+def read(request: Request[T], *, met: Callable[[], bool]) -> Steps[T]:
+    """What is asked for; a short absence of the API is waited for."""
+    return (yield from _ask(request, Breaks(_SHORT_BREAKS, met=met), silences=False))
+
+
+def _ask(request: Request[T], breaks: Breaks, *, silences: bool = True) -> Steps[T]:
+    """Send it again while the API is away, or has no room: for what is harmless when it arrives twice.
+
+    Args:
+        request: what is sent.
+        breaks: for how long that is put up with.
+        silences: whether also when no answer came in time, which has taken long already.
+    """
     while True:
         try:
             answer: T = yield request
-        except ConnectionLost as error:
+        except PASSING as error:
+            if isinstance(error, NoAnswer) and not silences:
+                raise
             yield Pause(breaks.pause(error))
         else:
             breaks.over()
@@ -59,7 +72,7 @@ def _ask(request: Request[T], breaks: Breaks) -> Steps[T]:
 def submit(submission: Submission, idempotency_key: str | None, *, met: Callable[[], bool]) -> Steps[Message]:
     """Submit one message; what makes it safe to repeat is its id, or the key."""
     named = submission if idempotency_key is not None else _named(submission)
-    return (yield from _ask(wire.submit(named, idempotency_key), Breaks(_SUBMIT_BREAKS, met=met)))
+    return (yield from _ask(wire.submit(named, idempotency_key), Breaks(_SHORT_BREAKS, met=met)))
 
 
 def submit_many(items: Iterable[Submission | TqError], *, met: Callable[[], bool]) -> Steps[list[Message | TqError]]:
@@ -69,7 +82,7 @@ def submit_many(items: Iterable[Submission | TqError], *, met: Callable[[], bool
         TqError: the first batch failed, so that nothing is known to be stored.
     """
     results: list[Message | TqError] = []
-    breaks = Breaks(_SUBMIT_BREAKS, met=met)
+    breaks = Breaks(_SHORT_BREAKS, met=met)
     failure: TqError | None = None
     answered = False
     for batch in _batches(items):
@@ -125,11 +138,11 @@ def retry_failures(kind: str | None) -> Steps[Retried]:
 # -- look ------------------------------------------------------------------------------------------
 
 
-def get_many(ids: Sequence[str]) -> Steps[list[Message | TqError]]:
+def get_many(ids: Sequence[str], *, met: Callable[[], bool]) -> Steps[list[Message | TqError]]:
     """Each message, or why there is none, in order."""
     results: list[Message | TqError] = []
     for start in range(0, len(ids), MOST_LOOKED_UP):
-        results += yield wire.lookup(ids[start : start + MOST_LOOKED_UP])
+        results += yield from read(wire.lookup(ids[start : start + MOST_LOOKED_UP]), met=met)
     return results
 
 
@@ -143,7 +156,7 @@ def wait(message_id: str, timeout: float | None, *, met: Callable[[], bool]) -> 
         asked = time.monotonic()
         try:
             message: Message = yield wire.get(message_id, seconds)
-        except Unreachable as error:
+        except PASSING as error:
             pause = breaks.pause(error)
             if watching.deadline.passed:
                 raise

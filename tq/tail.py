@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from tq.backend import Backend, Changes
-from tq.errors import TqError, Unreachable
+from tq.errors import PASSING, TqError
 from tq.lines import COLUMNS, Row, aligned, cells, changed, row_of
 from tq.messages import Change, Status
 from tq.terminal import check_pipe, note, write
@@ -53,7 +53,7 @@ def rounds(changes: Changes, trouble: Callable[[str], None]) -> Iterator[list[Ch
     while True:
         try:
             batch = next(changes)
-        except Unreachable as error:
+        except PASSING as error:
             if not down:
                 trouble(f"connection lost ({error.what}); trying again")
             down = True

@@ -19,17 +19,17 @@ import httpx
 
 from tq import steps, wire
 from tq.async_reader import AsyncChanges, follow
-from tq.backend import SubmissionFields, checked, prepared
 from tq.crowd import Crowd
-from tq.errors import PASSING, ErrorRecord, TqError, UnknownMessage
+from tq.errors import PASSING, ErrorRecord, TqError, UnknownMessage, about
 from tq.eventstream import EventStream
 from tq.failures import Failures, Retried
 from tq.figures import Stats
 from tq.filters import CANDIDATES, MessageFilter, only_one
 from tq.messages import Change, Message, Status, Submission, translation_of
-from tq.patience import PAUSES, ROUND, WAIT_BREAKS, Breaks, Gathering, Watching, id_of
+from tq.patience import PAUSES, ROUND, WAIT_BREAKS, Breaks, Deadline, Gathering, id_of
+from tq.plans import Get, Give, Hear, Listen, Look, Pause, Plan, gather, giving, watch
 from tq.remote import Remote
-from tq.steps import Pause, Steps
+from tq.submissions import SubmissionFields, checked, prepared
 from tq.tallies import History
 from tq.timeline import TimelineEntry
 from tq.wire import Request
@@ -78,30 +78,63 @@ class AsyncClient:
 
     async def _send(self, request: Request[T]) -> T:
         with self._remote.reaching():
-            answer = await self._http.request(**self._remote.arguments(request))
-        return self._remote.read(request, answer)
+            async with asyncio.timeout(request.within):
+                answer = await self._http.request(**self._remote.arguments(request))
+        return self._remote.read(request, answer, answer.content)
 
-    async def _do(self, step: Request[Any] | Pause) -> Any:
-        if isinstance(step, Pause):
-            await asyncio.sleep(step.seconds)
-            return None
-        return await self._send(step)
+    def _breaks(self) -> Breaks:
+        return Breaks(WAIT_BREAKS, met=self._remote.was_met)
 
-    async def _take(self, plan: Steps[T]) -> T:
-        """Do what takes several steps."""
+    async def _do(self, step: object) -> Any:
+        """Take a step."""
+        match step:
+            case Request():
+                return await self._send(step)
+            case Pause(seconds):
+                return await asyncio.sleep(seconds)
+            case Get(message_id, within):
+                return await self._send(wire.get(message_id).bounded(within))
+            case Look(ids, within):
+                return await self._send(wire.lookup(ids).bounded(within))
+            case Listen(within):
+                return await self._changes(None, ROUND, within)
+            case Hear(ear, within):
+                return await ear.hear(within)
+        raise NotImplementedError(step)
+
+    async def _each(self, plan: Plan[Any]) -> AsyncGenerator[Any, None]:
+        """What a plan gives, as it does."""
+        ears: list[AsyncChanges] = []
         answer: Any = None
         failure: TqError | None = None
-        while True:
-            try:
-                step = plan.send(answer) if failure is None else plan.throw(failure)
-            except StopIteration as end:
-                result: T = end.value
-                return result
-            answer = failure = None
-            try:
-                answer = await self._do(step)
-            except TqError as error:
-                failure = error
+        try:
+            while True:
+                try:
+                    step = plan.send(answer) if failure is None else plan.throw(failure)
+                except StopIteration:
+                    return
+                answer = failure = None
+                if isinstance(step, Give):
+                    for item in step.items:
+                        yield item
+                    continue
+                try:
+                    answer = await self._do(step)
+                except TqError as error:
+                    failure = error
+                if isinstance(answer, AsyncChanges):
+                    ears.append(answer)
+        finally:
+            plan.close()
+            for ear in ears:
+                await ear.close()
+
+    async def _take(self, plan: Plan[T]) -> T:
+        """What a plan returns."""
+        async with aclosing(self._each(giving(plan))) as results:
+            [result] = [each async for each in results]
+        taken: T = result
+        return taken
 
     async def _read(self, request: Request[T]) -> T:
         """What can be asked for again."""
@@ -113,7 +146,12 @@ class AsyncClient:
         self, message: str | Submission, idempotency_key: str | None = None, **fields: Unpack[SubmissionFields]
     ) -> Message:
         """See ``Client.submit``."""
-        return await self._take(steps.submit(checked(message, fields), idempotency_key, met=self._remote.was_met))
+        submission = checked(message, fields, idempotency_key)
+        with about(submission.message_id):
+            return await self._submit(submission, idempotency_key, Deadline(None))
+
+    async def _submit(self, submission: Submission, idempotency_key: str | None, deadline: Deadline) -> Message:
+        return await self._take(steps.submit(submission, idempotency_key, deadline, met=self._remote.was_met))
 
     async def submit_many(
         self, submissions: Iterable[str | Submission | TqError], **fields: Unpack[SubmissionFields]
@@ -125,7 +163,10 @@ class AsyncClient:
         self, message: str | Submission, *, timeout: float | None = None, **fields: Unpack[SubmissionFields]
     ) -> str:
         """See ``Client.translate``."""
-        return translation_of(await self.wait(await self.submit(message, **fields), timeout))
+        submission, deadline = checked(message, fields), Deadline(timeout)
+        with about(submission.message_id):
+            accepted = await self._submit(submission, None, deadline)
+            return translation_of(await self._wait(accepted.message_id, deadline))
 
     # -- look --------------------------------------------------------------------------------------
 
@@ -213,22 +254,21 @@ class AsyncClient:
 
     async def watch(self, message_id: str | Message, timeout: float | None = None) -> AsyncGenerator[Message, None]:
         """See ``Client.watch``."""
-        watching = Watching(timeout, PAUSES)
-        while True:
-            message = await self.get(id_of(message_id))
-            if watching.is_news(message):
+        plan = watch(id_of(message_id), Deadline(timeout), PAUSES, self._breaks())
+        async with aclosing(self._each(plan)) as messages:
+            async for message in messages:
                 yield message
-            if message.ended:
-                return
-            await asyncio.sleep(watching.pause(message))
 
     async def wait(self, message_id: str | Message, timeout: float | None = None) -> Message:
         """See ``Client.wait``; thousands at once share a stream of changes."""
+        return await self._wait(id_of(message_id), Deadline(timeout))
+
+    async def _wait(self, message_id: str, deadline: Deadline) -> Message:
         if self._polls >= _MOST_POLLS:
-            return await self._crowd.wait(id_of(message_id), timeout)
+            return await self._crowd.wait(message_id, deadline)
         self._polls += 1
         try:
-            return await self._take(steps.wait(id_of(message_id), timeout, met=self._remote.was_met))
+            return await self._take(steps.wait(message_id, deadline, met=self._remote.was_met))
         finally:
             self._polls -= 1
 
@@ -239,40 +279,23 @@ class AsyncClient:
         waiting = Gathering(messages, timeout)
         for message in waiting.ended:
             yield message
-        if not waiting:
-            return
         async with aclosing(self._gathered(waiting)) as results:
             async for _, result in results:
                 if isinstance(result, TqError):
                     raise result
                 yield result
 
-    async def _gathered(self, waiting: Gathering) -> AsyncGenerator[tuple[str, Message | TqError], None]:
-        """Those that have ended, as they do, until there are no more; and those that do not exist."""
-        # Opened before the first look: what changes in between is seen twice rather than never.
-        changes = await self.changes(block=ROUND)
-        breaks = Breaks(WAIT_BREAKS, met=lambda: True)
-        try:
-            while waiting:
-                try:
-                    due = waiting.due()
-                    for found in waiting.found(due, await self.get_many(due)):
-                        yield found
-                    waiting.hear(await anext(changes) if waiting else ())
-                    breaks.over()
-                except PASSING as error:
-                    waiting.miss()
-                    await asyncio.sleep(waiting.deadline.within(breaks.pause(error)))
-                if waiting:
-                    waiting.require_time()
-        finally:
-            await changes.close()
+    def _gathered(self, waiting: Gathering) -> AsyncGenerator[tuple[str, Message | TqError], None]:
+        return self._each(gather(waiting, self._breaks()))
 
     async def changes(self, after: str | None = None, *, block: float = 1.0) -> AsyncChanges:
         """See ``Client.changes``; returns when the stream has begun."""
+        return await self._changes(after, block, None)
+
+    async def _changes(self, after: str | None, block: float, within: float | None) -> AsyncChanges:
         changes = AsyncChanges(self._http, self._remote, after, block)
         self._readers.add(changes)
-        await changes.connect()
+        await changes.connect(within)
         return changes
 
     async def events(

@@ -58,11 +58,19 @@ class AsyncChanges(AsyncIterator[list[Change]]):
         self._ready: list[Change] = []
         self._closed = False
 
-    async def connect(self) -> None:
-        """Returns when the stream has begun: whatever happens from now on will be seen."""
+    async def connect(self, within: float | None) -> None:
+        """Returns when the stream has begun: whatever happens from now on will be seen.
+
+        Raises:
+            Unreachable: the API did not answer, within so many seconds if given.
+        """
         self._reader = asyncio.create_task(self._read(), name="tq-events")
         try:
-            first = await self._inbox.get()
+            async with asyncio.timeout(within):
+                first = await self._inbox.get()
+        except TimeoutError:
+            await self.close()
+            raise self._remote.silent() from None
         except BaseException:
             await self.close()
             raise
@@ -81,10 +89,14 @@ class AsyncChanges(AsyncIterator[list[Change]]):
             await self._inbox.put(Unreachable("the stream of changes broke", why=type(error).__name__))
 
     async def __anext__(self) -> list[Change]:
+        return await self.hear(None)
+
+    async def hear(self, within: float | None) -> list[Change]:
+        """As ``anext``; a connection that is opened anew may take so many seconds."""
         if self._closed:
             raise StopAsyncIteration
         if self._reader is None:
-            await self.connect()
+            await self.connect(within)
         batch, self._ready = self._ready, []
         with suppress(TimeoutError, asyncio.QueueEmpty):
             item = self._inbox.get_nowait() if batch else await asyncio.wait_for(self._inbox.get(), self._block)

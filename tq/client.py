@@ -10,23 +10,24 @@ from __future__ import annotations
 import builtins
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, Unpack
 from weakref import WeakSet
 
 import httpx
 
 from tq import steps, wire
 from tq.backend import Backend, Changes
-from tq.errors import PASSING, ErrorRecord, TqError
+from tq.errors import PASSING, ErrorRecord, TqError, about
 from tq.eventstream import EventStream
 from tq.failures import Failures, Retried
 from tq.figures import Stats
 from tq.filters import MessageFilter
-from tq.messages import Change, Message, Status, Submission
-from tq.patience import PAUSES, WAIT_BREAKS, Breaks, id_of
+from tq.messages import Change, Message, Status, Submission, translation_of
+from tq.patience import PAUSES, ROUND, WAIT_BREAKS, Breaks, Deadline, id_of
+from tq.plans import Get, Hear, Listen, Look
 from tq.reader import ChangeReader, follow
 from tq.remote import Remote
-from tq.steps import Pause, Steps
+from tq.submissions import SubmissionFields, checked
 from tq.tallies import History
 from tq.timeline import TimelineEntry
 from tq.wire import Request
@@ -61,31 +62,32 @@ class Client(Backend):
         self._http.close()
 
     def _send(self, request: Request[T]) -> T:
-        with self._remote.reaching():
-            answer = self._http.request(**self._remote.arguments(request))
-        return self._remote.read(request, answer)
+        deadline = Deadline(request.within)
+        with self._remote.reaching(), self._http.stream(**self._remote.arguments(request)) as answer:
+            body = bytearray()
+            for data in answer.iter_bytes():
+                body += data
+                if deadline.passed:  # httpx knows how long each piece may take, but not all of them
+                    raise TimeoutError
+        return self._remote.read(request, answer, body)
 
-    def _do(self, step: Request[Any] | Pause) -> Any:
-        if isinstance(step, Pause):
-            time.sleep(step.seconds)
-            return None
-        return self._send(step)
+    def _breaks(self) -> Breaks:
+        return Breaks(WAIT_BREAKS, met=self._remote.was_met)
 
-    def _take(self, plan: Steps[T]) -> T:
-        """Do what takes several steps."""
-        answer: Any = None
-        failure: TqError | None = None
-        while True:
-            try:
-                step = plan.send(answer) if failure is None else plan.throw(failure)
-            except StopIteration as end:
-                result: T = end.value
-                return result
-            answer = failure = None
-            try:
-                answer = self._do(step)
-            except TqError as error:
-                failure = error
+    def _do(self, step: object) -> Any:
+        match step:
+            case Request():
+                return self._send(step)
+            case Get(message_id, within):
+                return self._send(wire.get(message_id).bounded(within))
+            case Look(ids, within):
+                return self._send(wire.lookup(ids).bounded(within))
+            case Listen(within):
+                return self._changes(None, ROUND, within)
+            case Hear(ear, within):
+                return ear.hear(within)
+            case _:
+                return super()._do(step)
 
     def _read(self, request: Request[T]) -> T:
         """What can be asked for again."""
@@ -94,10 +96,19 @@ class Client(Backend):
     # -- the verbs ---------------------------------------------------------------------------------
 
     def _submit(self, submission: Submission, idempotency_key: str | None) -> Message:
-        return self._take(steps.submit(submission, idempotency_key, met=self._remote.was_met))
+        return self._take(steps.submit(submission, idempotency_key, Deadline(None), met=self._remote.was_met))
 
     def _submit_many(self, submissions: Iterable[Submission | TqError]) -> builtins.list[Message | TqError]:
         return self._take(steps.submit_many(submissions, met=self._remote.was_met))
+
+    def translate(
+        self, message: str | Submission, *, timeout: float | None = None, **fields: Unpack[SubmissionFields]
+    ) -> str:
+        """See ``Backend.translate``."""
+        submission, deadline = checked(message, fields), Deadline(timeout)
+        with about(submission.message_id):
+            accepted = self._take(steps.submit(submission, None, deadline, met=self._remote.was_met))
+            return translation_of(self._wait(accepted.message_id, deadline))
 
     def get(self, message_id: str) -> Message:
         """See ``Backend.get``."""
@@ -109,7 +120,10 @@ class Client(Backend):
 
     def wait(self, message_id: str | Message, timeout: float | None = None) -> Message:
         """See ``Backend.wait``; one request for each 25 seconds, and a restart of the API is waited for, too."""
-        return self._take(steps.wait(id_of(message_id), timeout, met=self._remote.was_met))
+        return self._wait(id_of(message_id), Deadline(timeout))
+
+    def _wait(self, message_id: str, deadline: Deadline) -> Message:
+        return self._take(steps.wait(message_id, deadline, met=self._remote.was_met))
 
     def list(
         self,
@@ -170,8 +184,12 @@ class Client(Backend):
 
     def changes(self, after: str | None = None, *, block: float = 1.0) -> Changes:
         """See ``Backend.changes``."""
+        return self._changes(after, block, None)
+
+    def _changes(self, after: str | None, block: float, within: float | None) -> ChangeReader:
         reader = ChangeReader(self._http, self._remote, after, block)
         self._readers.add(reader)
+        reader.connect(within)
         return reader
 
     def events(

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
-from tq.errors import TqError, WaitTimeout
+from tq.errors import TqError
 from tq.messages import Message
-from tq.patience import Gathering
+from tq.patience import Deadline, Gathering
 
 _Results = AsyncGenerator[tuple[str, Message | TqError], None]
 
@@ -26,11 +26,11 @@ class Crowd:
         self._waiting: dict[str, set[asyncio.Future[Message]]] = {}
         self._task: asyncio.Task[None] | None = None
 
-    async def wait(self, message_id: str, timeout: float | None) -> Message:
+    async def wait(self, message_id: str, deadline: Deadline) -> Message:
         """The message once it has ended.
 
         Raises:
-            WaitTimeout: it had not ended after ``timeout`` seconds.
+            WaitTimeout: it had not ended at the deadline.
             UnknownMessage: there is none.
             RuntimeError: the client was closed.
         """
@@ -41,12 +41,12 @@ class Crowd:
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run(), name="tq-crowd")
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(deadline.left):
                 return await future
         except TimeoutError:
-            raise WaitTimeout(
-                f"message {message_id} has not ended after {timeout or 0:g} s", fix="it goes on: wait for it again"
-            ) from None
+            missed = deadline.missed(f"message {message_id} has not ended", fix="it goes on: wait for it again")
+            missed.message_id = message_id
+            raise missed from None
         finally:
             waiting.discard(future)
             if not waiting and self._waiting.get(message_id) is waiting:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from tq.errors import ConnectionLost, TqError, WaitTimeout
-from tq.messages import TERMINAL, Change, Message
+from tq.messages import TERMINAL, Change, Message, Status
 
 #: Messages that are looked at with one request.
 LOOK: Final = 200
@@ -17,6 +17,9 @@ PAUSES: Final = (0.05, 1.0)
 ROUND: Final = 0.2
 #: Seconds for which a wait, or a stream, puts up with an API that cannot be reached.
 WAIT_BREAKS: Final = 30.0
+#: Seconds that the first requests of who waits have, and the last one at the deadline.
+_FIRST: Final = 1.0
+LAST: Final = 0.25
 #: Seconds until what broke is tried again: the first pause, and the longest.
 _BREAKS: Final = (0.1, 2.0)
 
@@ -35,50 +38,83 @@ class Deadline:
 
     def __init__(self, timeout: float | None) -> None:
         self.timeout = timeout
-        self._end = None if timeout is None else time.monotonic() + timeout
+        now = time.monotonic()
+        self._end = None if timeout is None else now + timeout
+        self._least = now + _FIRST
 
     @property
     def passed(self) -> bool:
         """Whether it has ended."""
         return self._end is not None and time.monotonic() >= self._end
 
+    @property
+    def left(self) -> float | None:
+        """Seconds until then; None: no end."""
+        return None if self._end is None else max(0.0, self._end - time.monotonic())
+
+    @property
+    def bound(self) -> float | None:
+        """Seconds that a request may take which begins now; None: as many as usual.
+
+        However short the timeout is, there is time for a first look, and for one at the deadline.
+        """
+        return None if self._end is None else max(max(self._end, self._least) - time.monotonic(), LAST)
+
     def within(self, seconds: float) -> float:
         """That many seconds, or fewer if it ends before."""
         return seconds if self._end is None else max(0.0, min(seconds, self._end - time.monotonic()))
+
+    def missed(self, what: str, *, because: TqError | None = None, fix: str) -> WaitTimeout:
+        """What is raised when it has passed: ``what`` says what had not happened by then."""
+        # Not what floats are: 1.9999871.
+        spoken = f"{self.timeout or 0:.2f}".rstrip("0").rstrip(".")
+        return WaitTimeout(f"{what} after {spoken} s", why=because.record()["message"] if because else "", fix=fix)
 
 
 class Watching:
     """One message that is looked at again and again.
 
     Args:
-        timeout: seconds; None: for ever.
+        message_id: which.
+        deadline: until when.
         pauses: seconds between two looks: the first pause, and the longest.
     """
 
-    def __init__(self, timeout: float | None, pauses: tuple[float, float]) -> None:
-        self.deadline = Deadline(timeout)
+    def __init__(self, message_id: str, deadline: Deadline, pauses: tuple[float, float]) -> None:
+        self._message_id = message_id
+        self._deadline = deadline
         self._pause, self._longest = pauses
-        self._seen: object = None
+        self._seen: tuple[Status, int] | None = None
 
     def is_news(self, message: Message) -> bool:
         """Whether its status or attempt is another one than at the last look."""
         before, self._seen = self._seen, (message.status, message.attempts)
         return self._seen != before
 
-    def pause(self, message: Message) -> float:
+    def pause(self) -> float:
         """Seconds until the next look.
 
         Raises:
             WaitTimeout: there is no time left.
         """
-        if self.deadline.passed:
-            raise WaitTimeout(
-                f"message {message.message_id} is still {message.status} after {self.deadline.timeout or 0:g} s",
-                fix="it goes on: ask again with `tq status`",
-            )
-        pause = self.deadline.within(self._pause)
+        self.require_time()
+        pause = self._deadline.within(self._pause)
         self._pause = min(self._pause * 1.5, self._longest)
         return pause
+
+    def require_time(self, because: TqError | None = None) -> None:
+        """Return while there is time left.
+
+        Raises:
+            WaitTimeout: there is none; ``because`` of what the last look raised, if it did.
+        """
+        if self._deadline.passed:
+            stands = f"is still {self._seen[0]}" if self._seen else "has not ended"
+            missed = self._deadline.missed(
+                f"message {self._message_id} {stands}", because=because, fix="it goes on: ask again with `tq status`"
+            )
+            missed.message_id = self._message_id
+            raise missed
 
 
 class Gathering:
@@ -152,15 +188,16 @@ class Gathering:
                 self.drop(message_id)
                 yield message_id, result
 
-    def require_time(self) -> None:
+    def require_time(self, because: TqError | None = None) -> None:
         """Return while there is time left.
 
         Raises:
-            WaitTimeout: there is none.
+            WaitTimeout: there is none; ``because`` of what the last look raised, if it did.
         """
         if self.deadline.passed:
-            raise WaitTimeout(
-                f"{len(self._open)} of {self._count} messages have not ended after {self.deadline.timeout or 0:g} s",
+            raise self.deadline.missed(
+                f"{len(self._open)} of {self._count} messages have not ended",
+                because=because,
                 fix="they go on: wait for them again",
             )
 

@@ -66,14 +66,20 @@ class ChangeReader(Changes):
         self._answer: httpx.Response | None = None
         self._thread: threading.Thread | None = None
         self._ready: list[Change] = []
-        self._connect()
 
-    def _connect(self) -> None:
-        """Returns when the stream has begun: whatever happens from now on will be seen."""
+    def connect(self, within: float | None) -> None:
+        """Returns when the stream has begun: whatever happens from now on will be seen.
+
+        Raises:
+            Unreachable: the API did not answer, within so many seconds if given.
+        """
         self._thread = threading.Thread(target=self._read, name="tq-events", daemon=True)
         self._thread.start()
         try:
-            first = self._inbox.get()
+            first = self._inbox.get(timeout=within)
+        except queue.Empty:
+            self.close()
+            raise self._remote.silent() from None
         except BaseException:
             self.close()
             raise
@@ -105,10 +111,14 @@ class ChangeReader(Changes):
                 return
 
     def __next__(self) -> list[Change]:
+        return self.hear(None)
+
+    def hear(self, within: float | None) -> list[Change]:
+        """As ``next``; a connection that is opened anew may take so many seconds."""
         if self._closed.is_set():
             raise StopIteration
         if self._thread is None:
-            self._connect()
+            self.connect(within)
         batch, self._ready = self._ready, []
         with suppress(queue.Empty):
             item = self._inbox.get(timeout=0 if batch else self._block)
@@ -128,5 +138,5 @@ class ChangeReader(Changes):
             # It waits in a read of its socket, which a close would not end.
             with suppress(OSError, KeyError, AttributeError):
                 answer.extensions["network_stream"].get_extra_info("socket").shutdown(socket.SHUT_RDWR)
-        if self._thread is not None:
-            self._thread.join(_ROUND * 5)
+            if self._thread is not None:
+                self._thread.join(_ROUND * 5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -80,24 +81,25 @@ class Remote:
 
     def arguments(self, request: Request[Any]) -> dict[str, Any]:
         """For ``request`` and ``stream`` of either client of httpx."""
-        timeout = self._timeout + request.patience
-        return self._arguments(request, self._limits(timeout))
+        timeout, within = self._timeout + request.patience, request.within
+        limits = self._limits(timeout) if within is None else self._limits(min(timeout, within), within)
+        return self._arguments(request, limits)
 
     def stream_arguments(self, request: Request[Any]) -> dict[str, Any]:
         """The same for a stream, whose length nobody knows."""
         return self._arguments(request, self._limits(_STREAM_TIMEOUT))
 
-    def _limits(self, timeout: float) -> httpx.Timeout:
+    def _limits(self, timeout: float, pool: float | None = None) -> httpx.Timeout:
         # However many wait for a free connection, that is not the API's silence.
-        return httpx.Timeout(timeout, connect=min(timeout, _CONNECT_TIMEOUT), pool=None)
+        return httpx.Timeout(timeout, connect=min(timeout, _CONNECT_TIMEOUT), pool=pool)
 
     def _arguments(self, request: Request[Any], timeout: httpx.Timeout) -> dict[str, Any]:
-        json = {} if request.content is None else {"Content-Type": "application/json"}
+        content = {} if request.content is None else {"Content-Type": "application/json"}
         return {
             "method": request.method,
             "url": request.path,
             "params": request.params,
-            "headers": {"Accept": "application/json", **json, **tracing.headers(), **request.headers},
+            "headers": {"Accept": "application/json", **content, **tracing.headers(), **request.headers},
             "content": request.content,
             "timeout": timeout,
         }
@@ -132,7 +134,7 @@ class Remote:
         # Outside of the handlers, so that no exception of httpx, which holds the request, is kept in ours.
         raise kind(f"the API at {self.name} cannot be reached", why=why, fix=_FIX)
 
-    def read(self, request: Request[T], answer: httpx.Response) -> T:
+    def read(self, request: Request[T], answer: httpx.Response, body: bytes | bytearray) -> T:
         """What the request is answered with.
 
         Raises:
@@ -142,10 +144,10 @@ class Remote:
             ApiError: this is no answer of tq's.
         """
         if not answer.is_success:
-            raise self.error(answer)
+            raise self.error(answer, body)
         self._met = True
         try:
-            return request.read(None if answer.status_code == 204 else answer.json())
+            return request.read(None if answer.status_code == 204 else json.loads(body))
         except (ValueError, LookupError, TypeError, AttributeError):
             raise self.foreign(request.noun) from None
 
@@ -157,15 +159,15 @@ class Remote:
             fix="check that TQ_URL (or --url) is the root of a tq API, and of this version",
         )
 
-    def error(self, answer: httpx.Response) -> TqError:
-        """What a refusal means; it has been read."""
-        error = self._problem(answer) or self._foreign_refusal(answer)
+    def error(self, answer: httpx.Response, body: bytes | bytearray) -> TqError:
+        """What a refusal means."""
+        error = self._problem(body) or self._foreign_refusal(answer)
         error.retry_after = retry_after(answer.headers, time.time())
         return error
 
-    def _problem(self, answer: httpx.Response) -> TqError | None:
+    def _problem(self, body: bytes | bytearray) -> TqError | None:
         with suppress(ValueError):
-            problem = answer.json()
+            problem = json.loads(body)
             if isinstance(problem, dict) and str(problem.get("type", "")).startswith(PROBLEM):
                 self._met = True
                 return error_of(problem)
@@ -191,7 +193,7 @@ class Remote:
             TqError: it does not.
         """
         if not answer.is_success:
-            raise self.error(answer)
+            raise self.error(answer, answer.content)
         self._met = True
         stream.over = answer.status_code == 204
 
@@ -205,6 +207,10 @@ class Remote:
             return stream.feed(data)
         except ValueError:
             raise self.foreign("stream of changes") from None
+
+    def silent(self) -> NoAnswer:
+        """It has not begun in time."""
+        return NoAnswer(f"the API at {self.name} cannot be reached", why="it does not answer in time", fix=_FIX)
 
     def ended(self) -> ConnectionLost:
         """A stream that goes on for ever has ended."""

@@ -1,23 +1,20 @@
 """What takes more than one request, step by step: generators that yield what is to be done. No I/O.
 
-A client sends each request and throws in what that raised, sleeps through each ``Pause``, and returns what the
-generator returns: ``tq.Client`` by blocking, ``tq.AsyncClient`` by awaiting.
+Plans (``tq.plans``) whose steps are requests, for both clients of the API.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, TypeVar
-
-from ulid import ULID
 
 from tq import wire
 from tq.errors import PASSING, InvalidMessage, NoAnswer, TqError
 from tq.failures import Retried
 from tq.messages import Message, Submission
-from tq.patience import PAUSES, WAIT_BREAKS, Breaks, Watching
+from tq.patience import LAST, PAUSES, WAIT_BREAKS, Breaks, Deadline, Watching
+from tq.plans import Pause
 from tq.wire import MOST_ITEMS, MOST_LOOKED_UP, Request
 
 T = TypeVar("T")
@@ -31,36 +28,30 @@ _MOST_BYTES: Final = 4 * 2**20
 _MOST_VALUES: Final = 100_000
 
 
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """Seconds to sleep."""
-
-    seconds: float
-
-
 Steps = Generator[Request[Any] | Pause, Any, T]
 
 
 def read(request: Request[T], *, met: Callable[[], bool]) -> Steps[T]:
     """What is asked for; a short absence of the API is waited for."""
-    return (yield from _ask(request, Breaks(_SHORT_BREAKS, met=met), silences=False))
+    return (yield from _ask(request, Breaks(_SHORT_BREAKS, met=met), Deadline(None), silences=False))
 
 
-def _ask(request: Request[T], breaks: Breaks, *, silences: bool = True) -> Steps[T]:
+def _ask(request: Request[T], breaks: Breaks, deadline: Deadline, *, silences: bool = True) -> Steps[T]:
     """Send it again while the API is away, or has no room: for what is harmless when it arrives twice.
 
     Args:
         request: what is sent.
         breaks: for how long that is put up with.
+        deadline: it is not sent after this.
         silences: whether also when no answer came in time, which has taken long already.
     """
     while True:
         try:
-            answer: T = yield request
+            answer: T = yield request.bounded(deadline.bound)
         except PASSING as error:
-            if isinstance(error, NoAnswer) and not silences:
+            if deadline.passed or (isinstance(error, NoAnswer) and not silences):
                 raise
-            yield Pause(breaks.pause(error))
+            yield Pause(deadline.within(breaks.pause(error)))
         else:
             breaks.over()
             return answer
@@ -69,10 +60,25 @@ def _ask(request: Request[T], breaks: Breaks, *, silences: bool = True) -> Steps
 # -- submit ----------------------------------------------------------------------------------------
 
 
-def submit(submission: Submission, idempotency_key: str | None, *, met: Callable[[], bool]) -> Steps[Message]:
-    """Submit one message; what makes it safe to repeat is its id, or the key."""
-    named = submission if idempotency_key is not None else _named(submission)
-    return (yield from _ask(wire.submit(named, idempotency_key), Breaks(_SHORT_BREAKS, met=met)))
+def submit(
+    submission: Submission, idempotency_key: str | None, deadline: Deadline, *, met: Callable[[], bool]
+) -> Steps[Message]:
+    """Submit one message; what makes it safe to repeat is its id, or the key.
+
+    Raises:
+        WaitTimeout: it was not accepted before the deadline.
+    """
+    request = wire.submit(submission, idempotency_key)
+    try:
+        return (yield from _ask(request, Breaks(_SHORT_BREAKS, met=met), deadline))
+    except PASSING as error:
+        if not deadline.passed:
+            raise
+        raise deadline.missed(
+            f"message {submission.message_id} was not accepted",
+            because=error,
+            fix="it may have been: look it up by its id, or submit it again with that",
+        ) from None
 
 
 def submit_many(items: Iterable[Submission | TqError], *, met: Callable[[], bool]) -> Steps[list[Message | TqError]]:
@@ -90,7 +96,7 @@ def submit_many(items: Iterable[Submission | TqError], *, met: Callable[[], bool
         answers: Iterator[Message | TqError] = iter(())
         if bodies and failure is None:
             try:
-                answers = iter((yield from _ask(wire.submit_batch(bodies), breaks)))
+                answers = iter((yield from _ask(wire.submit_batch(bodies), breaks, Deadline(None))))
                 answered = True
             except TqError as error:
                 if not answered:
@@ -100,17 +106,12 @@ def submit_many(items: Iterable[Submission | TqError], *, met: Callable[[], bool
     return results
 
 
-def _named(submission: Submission) -> Submission:
-    """With an id: the same id and body again answer the message that is there."""
-    return submission if submission.message_id else submission.model_copy(update={"message_id": str(ULID())})
-
-
 def _batches(items: Iterable[Submission | TqError]) -> Iterator[list[bytes | TqError]]:
     """Items encoded, in batches that one request may hold; those that are errors stay in their places."""
     batch: list[bytes | TqError] = []
     size = values = 0
     for item in items:
-        entry = item if isinstance(item, TqError) else wire.encoded(_named(item))
+        entry = item if isinstance(item, TqError) else wire.encoded(item)
         more = len(entry) if isinstance(entry, bytes) else 0
         # At most: they may stand in strings.
         further = sum(map(entry.count, (b",", b"[", b"{"))) + 1 if isinstance(entry, bytes) else 0
@@ -146,21 +147,23 @@ def get_many(ids: Sequence[str], *, met: Callable[[], bool]) -> Steps[list[Messa
     return results
 
 
-def wait(message_id: str, timeout: float | None, *, met: Callable[[], bool]) -> Steps[Message]:
-    """The message once it has ended, by long polls; by short ones where the API does not know them."""
-    watching = Watching(timeout, PAUSES)
+def wait(message_id: str, deadline: Deadline, *, met: Callable[[], bool]) -> Steps[Message]:
+    """The message once it has ended, by long polls; by short ones where the API does not know them.
+
+    Raises:
+        WaitTimeout: it had not ended at the deadline.
+    """
+    watching = Watching(message_id, deadline, PAUSES)
     breaks = Breaks(WAIT_BREAKS, met=met)
     patient = True
     while True:
-        seconds = watching.deadline.within(_LONG_POLL) if patient else 0.0
+        seconds = _long_poll(deadline) if patient else 0.0
         asked = time.monotonic()
         try:
-            message: Message = yield wire.get(message_id, seconds)
+            message: Message = yield wire.get(message_id, seconds).bounded(deadline.bound)
         except PASSING as error:
-            pause = breaks.pause(error)
-            if watching.deadline.passed:
-                raise
-            yield Pause(watching.deadline.within(pause))
+            watching.require_time(error)
+            yield Pause(deadline.within(breaks.pause(error)))
             continue
         except InvalidMessage:
             if not patient:
@@ -170,6 +173,13 @@ def wait(message_id: str, timeout: float | None, *, met: Callable[[], bool]) -> 
         breaks.over()
         if message.ended:
             return message
-        pause = watching.pause(message)
-        if time.monotonic() - asked < seconds / 2 or not patient:
-            yield Pause(pause)  # it did not wait: it is older, or about to stop
+        watching.is_news(message)
+        pause = watching.pause()
+        if time.monotonic() - asked < max(seconds / 2, LAST):
+            yield Pause(pause)  # it did not wait: it is older, or about to stop; or the deadline is near
+
+
+def _long_poll(deadline: Deadline) -> float:
+    left = deadline.left
+    # A little less than there is, so that the answer is here before the deadline.
+    return _LONG_POLL if left is None else max(0.0, min(_LONG_POLL, left - LAST))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
 from urllib.parse import quote
@@ -49,6 +49,7 @@ class Request(Generic[T]):
         headers: besides those of every request.
         content: the body, JSON.
         patience: seconds that the answer may take on purpose.
+        within: seconds that all of it may take at most, whatever the client's own timeout is; None: that alone counts.
     """
 
     method: str
@@ -59,6 +60,11 @@ class Request(Generic[T]):
     headers: Mapping[str, str] = field(default_factory=dict)
     content: bytes | None = field(default=None, repr=False)
     patience: float = 0.0
+    within: float | None = None
+
+    def bounded(self, within: float | None) -> Request[T]:
+        """The same, which may take so many seconds."""
+        return replace(self, within=within)
 
 
 # -- the verbs -------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import queue
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +15,22 @@ import httpx
 
 #: Headers of one connection, which are not passed on.
 _OF_A_CONNECTION = frozenset({"connection", "content-length", "host", "keep-alive", "transfer-encoding"})
+
+
+_CHANGE = (
+    '{"cursor":"%s","at":"2026-01-01T00:00:00Z","message_id":"mine","status":"queued","priority":0,"languages":"→fr",'
+    '"attempts":0}'
+)
+
+
+def event(cursor: str) -> bytes:
+    """A change, as a stream tells it."""
+    return f"id: {cursor}\nevent: queued\ndata: {_CHANGE % cursor}\n\n".encode()
+
+
+def gap(after: str, cursor: str) -> bytes:
+    """That changes are missing between these."""
+    return f'id: {cursor}\nevent: gap\ndata: {{"after": "{after}", "next": "{cursor}"}}\n\n'.encode()
 
 
 @dataclass
@@ -48,12 +65,36 @@ class Gateway:
         url: where it listens.
         refusals: what it answers itself; the first that matches.
         seen: method and target of each request, in order.
+        cursors: the Last-Event-ID of each stream that was asked for.
     """
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.refusals: list[Refusal] = []
         self.seen: list[str] = []
+        self.cursors: list[str | None] = []
+        self._told: queue.Queue[bytes] | None = None
+        self._over = threading.Event()
+
+    def tell(self, *events: bytes, anew: bool = False) -> None:
+        """Serve the stream of changes itself, from the first call on: these events; ``anew``: on another connection."""
+        if self._told is None or anew:
+            self._told = queue.Queue()
+        for each in events:
+            self._told.put(each)
+
+    def stream(self) -> Iterator[bytes] | None:
+        """What it tells, as it does; None when the API is asked."""
+        return None if self._told is None else self._stream(self._told)
+
+    def _stream(self, told: queue.Queue[bytes]) -> Iterator[bytes]:
+        while told is self._told and not self._over.is_set():
+            with suppress(queue.Empty):
+                yield told.get(timeout=0.05)
+
+    def close(self) -> None:
+        """End all streams."""
+        self._over.set()
 
     def refuse(self, path: str, count: int, status: int, slug: str = "", **headers: str) -> Refusal:
         """Answer so many requests with a refusal; ``retry_after="1"`` is a header."""
@@ -79,7 +120,13 @@ class _Handler(BaseHTTPRequestHandler):
                 refusal.count -= 1
                 self._answer(refusal.status, refusal.headers, refusal.body())
                 return
-        self._forward(body)
+        told = self.gateway.stream() if self.path.startswith("/events") else None
+        if told is None:
+            self._forward(body)
+        else:
+            self._begin_stream(200, {"Content-Type": "text/event-stream"})
+            for data in told:
+                self.wfile.write(data)
 
     do_POST = do_GET  # noqa: N815 - the name that http.server calls
 
@@ -101,13 +148,17 @@ class _Handler(BaseHTTPRequestHandler):
             if "text/event-stream" not in answer.headers.get("Content-Type", ""):
                 self._answer(answer.status_code, kept, answer.read())
                 return
-            self.close_connection = True
-            self.send_response(answer.status_code)
-            for name, value in (kept | {"Connection": "close"}).items():
-                self.send_header(name, value)
-            self.end_headers()
+            self._begin_stream(answer.status_code, kept)
             for data in answer.iter_raw():
                 self.wfile.write(data)
+
+    def _begin_stream(self, status: int, headers: dict[str, str]) -> None:
+        self.gateway.cursors.append(self.headers.get("Last-Event-ID"))
+        self.close_connection = True
+        self.send_response(status)
+        for name, value in (headers | {"Connection": "close"}).items():
+            self.send_header(name, value)
+        self.end_headers()
 
     def handle(self) -> None:
         # Clients and the API leave as they like.
@@ -134,5 +185,6 @@ def gateway(target: str) -> Iterator[Gateway]:
         try:
             yield seen
         finally:
+            seen.close()
             server.shutdown()
             thread.join()

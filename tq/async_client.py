@@ -18,7 +18,7 @@ from weakref import WeakSet
 import httpx
 
 from tq import steps, wire
-from tq.async_reader import AsyncChanges, follow
+from tq.async_reader import AsyncChanges
 from tq.crowd import Crowd
 from tq.errors import PASSING, ErrorRecord, TqError, UnknownMessage, about
 from tq.eventstream import EventStream
@@ -97,9 +97,12 @@ class AsyncClient:
             case Look(ids, within):
                 return await self._send(wire.lookup(ids).bounded(within))
             case Listen(within):
-                return await self._changes(None, ROUND, within)
+                return await self._listen(EventStream(), ROUND, within)
             case Hear(ear, within):
-                return await ear.hear(within)
+                changes = await ear.hear(within)
+                if changes is None:
+                    raise RuntimeError("the client was closed while messages were waited for")
+                return changes
         raise NotImplementedError(step)
 
     async def _each(self, plan: Plan[Any]) -> AsyncGenerator[Any, None]:
@@ -290,13 +293,17 @@ class AsyncClient:
 
     async def changes(self, after: str | None = None, *, block: float = 1.0) -> AsyncChanges:
         """See ``Client.changes``; returns when the stream has begun."""
-        return await self._changes(after, block, None)
+        return await self._listen(EventStream(after), block, None)
 
-    async def _changes(self, after: str | None, block: float, within: float | None) -> AsyncChanges:
-        changes = AsyncChanges(self._http, self._remote, after, block)
-        self._readers.add(changes)
-        await changes.connect(within)
-        return changes
+    async def _listen(self, stream: EventStream, block: float, within: float | None) -> AsyncChanges:
+        reader = self._reader(stream, block)
+        await reader.connect(within)
+        return reader
+
+    def _reader(self, stream: EventStream, block: float | None) -> AsyncChanges:
+        reader = AsyncChanges(self._http, self._remote, stream, block)
+        self._readers.add(reader)
+        return reader
 
     async def events(
         self,
@@ -307,14 +314,19 @@ class AsyncClient:
         to: str | None = None,
     ) -> AsyncGenerator[Change, None]:
         """See ``Client.events``."""
-        stream = EventStream(after, message_id, status, to)
-        breaks = Breaks(WAIT_BREAKS, met=self._remote.was_met)
-        while not stream.over:
-            try:
-                async with aclosing(follow(self._http, self._remote, stream)) as batches:
-                    async for changes in batches:
-                        breaks.over()
-                        for change in changes:
-                            yield change
-            except PASSING as error:
-                await asyncio.sleep(breaks.pause(error))
+        breaks = self._breaks()
+        reader = self._reader(EventStream(after, message_id, status, to), None)
+        try:
+            while True:
+                try:
+                    changes = await reader.hear()
+                except PASSING as error:
+                    await reader.rest(breaks.pause(error))
+                    continue
+                if changes is None:
+                    return
+                breaks.over()
+                for change in changes:
+                    yield change
+        finally:
+            await reader.close()

@@ -34,7 +34,7 @@ class Changes(Iterator[list[Change]]):
     """Batches of changes for ever, an empty one for each quiet round.
 
     ``next`` raises one of ``errors.PASSING`` while nothing answers; called again it goes on where it was, so that
-    a broker's restart loses no change.
+    a broker's restart loses no change. It raises ``ChangesMissed`` where some were lost, and goes on after them.
     """
 
     def close(self) -> None:

@@ -8,8 +8,8 @@ with Client("http://127.0.0.1:8000") as tq:
 from __future__ import annotations
 
 import builtins
-import time
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from typing import Any, ClassVar, TypeVar, Unpack
 from weakref import WeakSet
 
@@ -25,7 +25,7 @@ from tq.filters import MessageFilter
 from tq.messages import Change, Message, Status, Submission, translation_of
 from tq.patience import PAUSES, ROUND, WAIT_BREAKS, Breaks, Deadline, id_of
 from tq.plans import Get, Hear, Listen, Look
-from tq.reader import ChangeReader, follow
+from tq.reader import ChangeReader
 from tq.remote import Remote
 from tq.submissions import SubmissionFields, checked
 from tq.tallies import History
@@ -83,9 +83,12 @@ class Client(Backend):
             case Look(ids, within):
                 return self._send(wire.lookup(ids).bounded(within))
             case Listen(within):
-                return self._changes(None, ROUND, within)
+                return self._listen(EventStream(), ROUND, within)
             case Hear(ear, within):
-                return ear.hear(within)
+                changes = ear.hear(within)
+                if changes is None:
+                    raise RuntimeError("the client was closed while messages were waited for")
+                return changes
             case _:
                 return super()._do(step)
 
@@ -184,12 +187,16 @@ class Client(Backend):
 
     def changes(self, after: str | None = None, *, block: float = 1.0) -> Changes:
         """See ``Backend.changes``."""
-        return self._changes(after, block, None)
+        return self._listen(EventStream(after), block, None)
 
-    def _changes(self, after: str | None, block: float, within: float | None) -> ChangeReader:
-        reader = ChangeReader(self._http, self._remote, after, block)
-        self._readers.add(reader)
+    def _listen(self, stream: EventStream, block: float, within: float | None) -> ChangeReader:
+        reader = self._reader(stream, block)
         reader.connect(within)
+        return reader
+
+    def _reader(self, stream: EventStream, block: float | None) -> ChangeReader:
+        reader = ChangeReader(self._http, self._remote, stream, block)
+        self._readers.add(reader)
         return reader
 
     def events(
@@ -203,7 +210,7 @@ class Client(Backend):
         """Changes as they happen, for ever; or those of one message, from its beginning until it has ended.
 
         It begins when the first is asked for. A broken connection is opened again where it was, so that
-        nothing is missed.
+        nothing is missed; and it ends when the client is closed.
 
         Args:
             after: the ``cursor`` of a change: those after it.
@@ -212,18 +219,23 @@ class Client(Backend):
             to: only those of this target language.
 
         Raises:
+            ChangesMissed: the API does not have some of them any more; it goes on with ``after=error.cursor``.
             Unreachable: the API could not be reached for 30 seconds, or not at all.
+            TooManyStreams: it had no place for another listener for 30 seconds.
             UnknownMessage: there is no such message.
         """
-        stream = EventStream(after, message_id, status, to)
-        breaks = Breaks(WAIT_BREAKS, met=self._remote.was_met)
-        while not stream.over:
-            try:
-                for changes in follow(self._http, self._remote, stream):
-                    breaks.over()
-                    yield from changes
-            except PASSING as error:
-                time.sleep(breaks.pause(error))
+        breaks = self._breaks()
+        with closing(self._reader(EventStream(after, message_id, status, to), None)) as reader:
+            while True:
+                try:
+                    changes = reader.hear()
+                except PASSING as error:
+                    reader.rest(breaks.pause(error))
+                    continue
+                if changes is None:
+                    return
+                breaks.over()
+                yield from changes
 
     def health(self) -> dict[str, Any]:
         """The version of the API, and which broker it uses.

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from tq.errors import ConnectionLost, TqError, WaitTimeout
+from tq.errors import ConnectionLost, TooManyStreams, TqError, WaitTimeout
 from tq.messages import TERMINAL, Change, Message, Status
 
 #: Messages that are looked at with one request.
@@ -20,6 +20,8 @@ WAIT_BREAKS: Final = 30.0
 #: Seconds that the first requests of who waits have, and the last one at the deadline.
 _FIRST: Final = 1.0
 LAST: Final = 0.25
+#: Seconds until a place among those who listen is asked for again, if the API does not say.
+_DEAF: Final = 10.0
 #: Seconds until what broke is tried again: the first pause, and the longest.
 _BREAKS: Final = (0.1, 2.0)
 
@@ -169,6 +171,11 @@ class Gathering:
         """Changes may have been missed: all are to be looked at again."""
         self._due = dict.fromkeys(self._open)
 
+    @property
+    def is_due(self) -> bool:
+        """Whether there are further ones to look at."""
+        return bool(self._due)
+
     def due(self) -> list[str]:
         """Ids to look at now: few looks at many, rather than one at each as it ends."""
         if len(self._due) < min(LOOK, len(self._open)) and time.monotonic() - self._looked < ROUND:
@@ -200,6 +207,25 @@ class Gathering:
                 because=because,
                 fix="they go on: wait for them again",
             )
+
+
+class Ears:
+    """Whether the API lets us listen to a stream of changes, or hold a request until a message has ended.
+
+    It serves so many at once; who is one too many looks again and again, and asks for a place at times.
+    """
+
+    def __init__(self) -> None:
+        self._again = 0.0
+
+    @property
+    def open(self) -> bool:
+        """Whether to ask for it."""
+        return time.monotonic() >= self._again
+
+    def refused(self, error: TooManyStreams) -> None:
+        """There was no place."""
+        self._again = time.monotonic() + (error.retry_after or _DEAF)
 
 
 class Breaks:

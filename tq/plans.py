@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
-from tq.errors import PASSING
+from tq.errors import PASSING, ChangesMissed, TooManyStreams
 from tq.messages import Message
-from tq.patience import Breaks, Deadline, Gathering, Watching
+from tq.patience import ROUND, Breaks, Deadline, Ears, Gathering, Watching
+
+#: Seconds between two looks at all messages where no stream of changes is to be had, at most.
+_LONGEST_REST: Final = 2.0
 
 T = TypeVar("T")
 Plan = Generator[object, Any, T]
@@ -89,18 +92,30 @@ def watch(message_id: str, deadline: Deadline, pauses: tuple[float, float], brea
 
 def gather(waiting: Gathering, breaks: Breaks) -> Plan[None]:
     """Give the id and the message of each that has ended, as they do, or the error of those that do not exist."""
-    deadline = waiting.deadline
-    # Opened before the first look: what changes in between is seen twice rather than never.
+    deadline, ears, rest = waiting.deadline, Ears(), ROUND
     ear = None
     while waiting:
         try:
-            if ear is None:
+            if ear is None and ears.open:
+                # Opened before the first look: what changes in between is seen twice rather than never.
                 ear = yield Listen(deadline.bound)
+                waiting.miss()
             if due := waiting.due():
                 yield Give(waiting.found(due, (yield Look(due, deadline.bound))))
-            if waiting:
+            if ear is not None and waiting:
                 waiting.hear((yield Hear(ear, deadline.bound)))
+            elif waiting and not (due and waiting.is_due):
+                yield Pause(deadline.within(rest))
+                rest = min(rest * 1.5, _LONGEST_REST)
+                waiting.miss()
             breaks.over()
+        except ChangesMissed:
+            waiting.miss()
+        except TooManyStreams as full:
+            ear = None
+            ears.refused(full)
+            waiting.miss()
+            yield Pause(deadline.within(rest))
         except PASSING as error:
             waiting.miss()
             waiting.require_time(error)

@@ -14,8 +14,7 @@ import httpx
 
 from tq import tracing
 from tq.errors import ApiError, ConnectionLost, InvalidSettings, NoAnswer, TqError, Unauthorised, Unreachable
-from tq.eventstream import EventStream
-from tq.messages import Change
+from tq.eventstream import EventStream, News
 from tq.retryafter import retry_after
 from tq.settings import Settings, get_settings, is_loopback, redacted
 from tq.wire import PROBLEM, Request, error_of
@@ -197,7 +196,7 @@ class Remote:
         self._met = True
         stream.over = answer.status_code == 204
 
-    def feed(self, stream: EventStream, data: bytes) -> list[Change]:
+    def feed(self, stream: EventStream, data: bytes) -> list[News]:
         """What a stream brings.
 
         Raises:

@@ -10,10 +10,10 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
 from tq import wire
-from tq.errors import PASSING, InvalidMessage, NoAnswer, TqError
+from tq.errors import PASSING, InvalidMessage, NoAnswer, TooManyStreams, TqError
 from tq.failures import Retried
 from tq.messages import Message, Submission
-from tq.patience import LAST, PAUSES, WAIT_BREAKS, Breaks, Deadline, Watching
+from tq.patience import LAST, PAUSES, WAIT_BREAKS, Breaks, Deadline, Ears, Watching
 from tq.plans import Pause
 from tq.wire import MOST_ITEMS, MOST_LOOKED_UP, Request
 
@@ -155,15 +155,18 @@ def wait(message_id: str, deadline: Deadline, *, met: Callable[[], bool]) -> Ste
     """
     watching = Watching(message_id, deadline, PAUSES)
     breaks = Breaks(WAIT_BREAKS, met=met)
-    patient = True
+    ears, patient = Ears(), True
     while True:
-        seconds = _long_poll(deadline) if patient else 0.0
+        seconds = _long_poll(deadline) if patient and ears.open else 0.0
         asked = time.monotonic()
         try:
             message: Message = yield wire.get(message_id, seconds).bounded(deadline.bound)
         except PASSING as error:
             watching.require_time(error)
-            yield Pause(deadline.within(breaks.pause(error)))
+            if isinstance(error, TooManyStreams) and seconds:
+                ears.refused(error)
+            else:
+                yield Pause(deadline.within(breaks.pause(error)))
             continue
         except InvalidMessage:
             if not patient:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from tq.backend import Backend, Changes
-from tq.errors import PASSING, TqError
+from tq.errors import PASSING, ChangesMissed, TqError
 from tq.lines import COLUMNS, Row, aligned, cells, changed, row_of
 from tq.messages import Change, Status
 from tq.terminal import check_pipe, note, write
@@ -26,6 +26,7 @@ _FIGURES: Final = 2.0
 #: Messages whose earlier changes are remembered, for their age and duration.
 _REMEMBERED: Final = 10_000
 _SHOWN: Final = 20
+_MISSED: Final = "some changes were missed"
 
 
 class Filter:
@@ -42,17 +43,21 @@ class Filter:
         return self._language in (None, change.languages.partition("→")[2].lower())
 
 
-def rounds(changes: Changes, trouble: Callable[[str], None]) -> Iterator[list[Change]]:
+def rounds(changes: Changes, trouble: Callable[[str], None], missed: Callable[[], None]) -> Iterator[list[Change]]:
     """Batches of changes for ever, across restarts of the broker and the API.
 
     Args:
         changes: the stream.
         trouble: is told what is wrong, and "" once it is over.
+        missed: is called where changes were lost.
     """
     down, pause = False, _PAUSES[0]
     while True:
         try:
             batch = next(changes)
+        except ChangesMissed:
+            missed()
+            batch = []
         except PASSING as error:
             if not down:
                 trouble(f"connection lost ({error.what}); trying again")
@@ -72,7 +77,8 @@ def tail_lines(backend: Backend, wanted: Filter, *, as_json: bool) -> NoReturn:
     rows: dict[str, Row] = {}
     if sys.stdout.isatty() and not as_json:
         write(aligned(COLUMNS))
-    for batch in rounds(backend.changes(block=_ROUND), lambda text: note(text or "connected again")):
+    changes = backend.changes(block=_ROUND)
+    for batch in rounds(changes, lambda text: note(text or "connected again"), lambda: note(_MISSED)):
         if not batch:
             check_pipe()
         for change in batch:
@@ -92,12 +98,20 @@ def tail_screen(backend: Backend, wanted: Filter) -> NoReturn:
     screen = TailScreen(make_console(), _SHOWN)
     # Opened before the list is read: what changes in between is seen twice rather than never.
     changes = backend.changes(block=_ROUND)
-    messages, _ = backend.list(limit=200)
-    for row in reversed([row for row in map(row_of, messages) if wanted(row)]):
-        screen.put(row)
+
+    def read_list() -> None:
+        messages, _ = backend.list(limit=200)
+        for row in reversed([row for row in map(row_of, messages) if wanted(row)]):
+            screen.put(row)
+
+    def read_again() -> None:
+        with suppress(TqError):
+            read_list()
+
+    read_list()
     due = 0.0
     with screen.live:
-        for batch in rounds(changes, lambda text: screen.say(trouble=text)):
+        for batch in rounds(changes, lambda text: screen.say(trouble=text), read_again):
             for change in batch:
                 if wanted(change):
                     screen.put(changed(screen.row(change.message_id), change))

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel
 
-from tq.errors import ERRORS, ApiError, ErrorRecord, InvalidMessage, TqError, UnknownMessage
+from tq.errors import ERRORS, ApiError, ErrorRecord, InvalidMessage, TooManyStreams, TqError, UnknownMessage
 from tq.failures import Failures, Retried
 from tq.fields import check_message_id
 from tq.figures import Stats
@@ -31,6 +31,9 @@ PROBLEM: Final = "urn:tq:problem:"
 MOST_ITEMS: Final = 1000
 #: Ids that the API looks up at once.
 MOST_LOOKED_UP: Final = 200
+
+#: Types of errors that older APIs call otherwise.
+_RENAMED: Final = {"too-many-requests": TooManyStreams.type}
 
 _encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -220,7 +223,8 @@ def _header(value: str) -> str:
 
 def error_of(problem: Mapping[str, Any]) -> TqError:
     """The error that the API's problem document stands for, as the class that it was there."""
-    cls = ERRORS.get(str(problem.get("type", "")).removeprefix(PROBLEM), ApiError)
+    slug = str(problem.get("type", "")).removeprefix(PROBLEM)
+    cls = ERRORS.get(_RENAMED.get(slug, slug), ApiError)
     what = str(problem.get("detail") or problem.get("title") or "the API reports an error")
     words = {name: str(problem.get(name) or "") for name in ("why", "fix")}
     if issubclass(cls, InvalidMessage):

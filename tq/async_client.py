@@ -38,6 +38,8 @@ T = TypeVar("T")
 
 #: Long polls at once, each of which takes a connection.
 _MOST_POLLS: Final = 16
+#: Requests at once: httpx looks at all that wait for a connection whenever one of them is done.
+_MOST_REQUESTS: Final = 64
 
 
 class AsyncClient:
@@ -60,6 +62,7 @@ class AsyncClient:
         self._readers: WeakSet[AsyncChanges] = WeakSet()
         self._crowd = Crowd(self._gathered)
         self._polls = 0
+        self._turns = asyncio.Semaphore(_MOST_REQUESTS)
 
     async def __aenter__(self) -> Self:
         return self
@@ -78,7 +81,7 @@ class AsyncClient:
 
     async def _send(self, request: Request[T]) -> T:
         with self._remote.reaching():
-            async with asyncio.timeout(request.within):
+            async with asyncio.timeout(request.within), self._turns:
                 answer = await self._http.request(**self._remote.arguments(request))
         return self._remote.read(request, answer, answer.content)
 

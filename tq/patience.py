@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from tq.errors import ConnectionLost, TooManyStreams, TqError, WaitTimeout
+from tq.errors import ConnectionLost, NoAnswer, TooManyStreams, TqError, WaitTimeout
 from tq.messages import TERMINAL, Change, Message, Status
 
 #: Messages that are looked at with one request.
@@ -24,6 +24,7 @@ LAST: Final = 0.25
 _DEAF: Final = 10.0
 #: Seconds until what broke is tried again: the first pause, and the longest.
 _BREAKS: Final = (0.1, 2.0)
+_LEAST_TRIES: Final = 3
 
 
 def id_of(message: str | Message) -> str:
@@ -244,11 +245,12 @@ class Breaks:
         self._met = met
         self._listened = False
         self._since: float | None = None
+        self._tries = 0
         self._pause = _BREAKS[0]
 
     def over(self) -> None:
         """The API has answered."""
-        self._listened, self._since, self._pause = True, None, _BREAKS[0]
+        self._listened, self._since, self._tries, self._pause = True, None, 0, _BREAKS[0]
 
     def pause(self, error: TqError) -> float:
         """Seconds until the next try: as many as the API asks for, if it does.
@@ -262,8 +264,11 @@ class Breaks:
             raise error
         now = time.monotonic()
         self._since = self._since or now
+        self._tries += 1
+        # Where a try takes long, the time may be over with the second that breaks; silence has taken long by itself.
+        enough = self._tries >= _LEAST_TRIES or isinstance(error, NoAnswer)
         asked = error.retry_after or 0.0
-        if now - self._since >= self._most or asked > self._most:
+        if (now - self._since >= self._most and enough) or asked > self._most:
             raise error
         pause, self._pause = self._pause, min(self._pause * 2, _BREAKS[1])
         return max(pause, asked)

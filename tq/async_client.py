@@ -11,6 +11,7 @@ import asyncio
 import builtins
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, Unpack
 from weakref import WeakSet
@@ -28,6 +29,7 @@ from tq.filters import CANDIDATES, MessageFilter, only_one
 from tq.messages import Change, Message, Status, Submission, translation_of
 from tq.patience import PAUSES, ROUND, WAIT_BREAKS, Breaks, Deadline, Gathering, id_of
 from tq.plans import Get, Give, Hear, Listen, Look, Pause, Plan, gather, giving, watch
+from tq.portal import PerProcess
 from tq.remote import Remote
 from tq.submissions import SubmissionFields, checked, prepared
 from tq.tallies import History
@@ -40,6 +42,17 @@ T = TypeVar("T")
 _MOST_POLLS: Final = 16
 #: Requests at once: httpx looks at all that wait for a connection whenever one of them is done.
 _MOST_REQUESTS: Final = 64
+
+
+@dataclass
+class _State:
+    """What belongs to one process."""
+
+    http: httpx.AsyncClient
+    crowd: Crowd
+    readers: WeakSet[AsyncChanges] = field(default_factory=WeakSet)
+    polls: int = 0
+    turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_MOST_REQUESTS))
 
 
 class AsyncClient:
@@ -58,11 +71,12 @@ class AsyncClient:
 
     def __init__(self, url: str | None = None, token: str | None = None, *, timeout: float = 30.0) -> None:
         self._remote = Remote(url, token, timeout)
-        self._http = httpx.AsyncClient(**self._remote.options())
-        self._readers: WeakSet[AsyncChanges] = WeakSet()
-        self._crowd = Crowd(self._gathered)
-        self._polls = 0
-        self._turns = asyncio.Semaphore(_MOST_REQUESTS)
+        # A process each: a child that used its parent's connections would read the answers to its parent.
+        self._states = PerProcess(lambda: _State(httpx.AsyncClient(**self._remote.options()), Crowd(self._gathered)))
+
+    @property
+    def _here(self) -> _State:
+        return self._states.get()
 
     async def __aenter__(self) -> Self:
         return self
@@ -74,15 +88,15 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Close all connections; whoever waits hears of it, and streams of changes end."""
-        await self._crowd.close()
-        for reader in list(self._readers):
+        await self._here.crowd.close()
+        for reader in list(self._here.readers):
             await reader.close()
-        await self._http.aclose()
+        await self._here.http.aclose()
 
     async def _send(self, request: Request[T]) -> T:
         with self._remote.reaching():
-            async with asyncio.timeout(request.within), self._turns:
-                answer = await self._http.request(**self._remote.arguments(request))
+            async with asyncio.timeout(request.within), self._here.turns:
+                answer = await self._here.http.request(**self._remote.arguments(request))
         return self._remote.read(request, answer, answer.content)
 
     def _breaks(self) -> Breaks:
@@ -270,13 +284,14 @@ class AsyncClient:
         return await self._wait(id_of(message_id), Deadline(timeout))
 
     async def _wait(self, message_id: str, deadline: Deadline) -> Message:
-        if self._polls >= _MOST_POLLS:
-            return await self._crowd.wait(message_id, deadline)
-        self._polls += 1
+        here = self._here
+        if here.polls >= _MOST_POLLS:
+            return await here.crowd.wait(message_id, deadline)
+        here.polls += 1
         try:
             return await self._take(steps.wait(message_id, deadline, met=self._remote.was_met))
         finally:
-            self._polls -= 1
+            here.polls -= 1
 
     async def wait_many(
         self, messages: Iterable[str | Message | TqError], timeout: float | None = None
@@ -304,8 +319,11 @@ class AsyncClient:
         return reader
 
     def _reader(self, stream: EventStream, block: float | None) -> AsyncChanges:
-        reader = AsyncChanges(self._http, self._remote, stream, block)
-        self._readers.add(reader)
+        http = self._here.http
+        if http.is_closed:
+            raise RuntimeError("the client is closed")
+        reader = AsyncChanges(http, self._remote, stream, block)
+        self._here.readers.add(reader)
         return reader
 
     async def events(

@@ -25,6 +25,7 @@ from tq.filters import MessageFilter
 from tq.messages import Change, Message, Status, Submission, translation_of
 from tq.patience import PAUSES, ROUND, WAIT_BREAKS, Breaks, Deadline, id_of
 from tq.plans import Get, Hear, Listen, Look
+from tq.portal import PerProcess
 from tq.reader import ChangeReader
 from tq.remote import Remote
 from tq.submissions import SubmissionFields, checked
@@ -36,7 +37,7 @@ T = TypeVar("T")
 
 
 class Client(Backend):
-    """tq's API. Use as a context manager, or call ``close``; safe to share between threads.
+    """tq's API. Use as a context manager, or call ``close``; safe to share between threads, and with children.
 
     Args:
         url: of the API; TQ_URL when None, else the API that TQ_API_HOST and TQ_API_PORT name.
@@ -51,13 +52,17 @@ class Client(Backend):
 
     def __init__(self, url: str | None = None, token: str | None = None, *, timeout: float = 30.0) -> None:
         self._remote = Remote(url, token, timeout)
-        self._http = httpx.Client(**self._remote.options())
+        # A process each: a child that used its parent's connections would read the answers to its parent.
+        self._clients = PerProcess(lambda: httpx.Client(**self._remote.options()))
+        self._readers = PerProcess[WeakSet[ChangeReader]](WeakSet)
 
-        self._readers: WeakSet[ChangeReader] = WeakSet()
+    @property
+    def _http(self) -> httpx.Client:
+        return self._clients.get()
 
     def close(self) -> None:
         """Close all connections; streams of changes end."""
-        for reader in list(self._readers):
+        for reader in list(self._readers.get()):
             reader.close()
         self._http.close()
 
@@ -195,8 +200,11 @@ class Client(Backend):
         return reader
 
     def _reader(self, stream: EventStream, block: float | None) -> ChangeReader:
-        reader = ChangeReader(self._http, self._remote, stream, block)
-        self._readers.add(reader)
+        http = self._http
+        if http.is_closed:
+            raise RuntimeError("the client is closed")
+        reader = ChangeReader(http, self._remote, stream, block)
+        self._readers.get().add(reader)
         return reader
 
     def events(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import socket
 import threading
@@ -58,6 +59,7 @@ class ChangeReader(Changes):
         self._remote = remote
         self._stream = stream
         self._block = block
+        self._pid = os.getpid()
         #: None: there will be no more.
         self._inbox: queue.Queue[News | TqError | None] = queue.Queue(_MAX_WAITING)
         self._closed = threading.Event()
@@ -121,6 +123,8 @@ class ChangeReader(Changes):
 
     def hear(self, within: float | None = None) -> list[Change] | None:
         """As ``next``, but None at the end; a connection that is opened anew may take so many seconds."""
+        if self._pid != os.getpid():
+            raise RuntimeError("this stream of changes belongs to the process that opened it: open another one")
         if self._closed.is_set():
             return None
         if self._missed is not None:
@@ -158,6 +162,8 @@ class ChangeReader(Changes):
 
     def close(self) -> None:
         """End the thread and its connection; whoever waits for changes hears that there are no more."""
+        if self._pid != os.getpid():
+            return  # neither the thread nor the connection is ours
         self._closed.set()
         with suppress(queue.Full):
             self._inbox.put_nowait(None)

@@ -28,6 +28,9 @@ _MOST_BYTES: Final = 4 * 2**20
 _MOST_VALUES: Final = 100_000
 
 
+#: A submission: its id, and as JSON.
+Encoded = tuple[str | None, bytes]
+
 Steps = Generator[Request[Any] | Pause, Any, T]
 
 
@@ -92,7 +95,7 @@ def submit_many(items: Iterable[Submission | TqError], *, met: Callable[[], bool
     failure: TqError | None = None
     answered = False
     for batch in _batches(items):
-        bodies = [item for item in batch if isinstance(item, bytes)]
+        bodies = [item for item in batch if not isinstance(item, TqError)]
         answers: Iterator[Message | TqError] = iter(())
         if bodies and failure is None:
             try:
@@ -102,24 +105,24 @@ def submit_many(items: Iterable[Submission | TqError], *, met: Callable[[], bool
                 if not answered:
                     raise
                 failure = error
-        results += [failure or next(answers) if isinstance(item, bytes) else item for item in batch]
+        results += [item if isinstance(item, TqError) else failure or next(answers) for item in batch]
     return results
 
 
-def _batches(items: Iterable[Submission | TqError]) -> Iterator[list[bytes | TqError]]:
+def _batches(items: Iterable[Submission | TqError]) -> Iterator[list[Encoded | TqError]]:
     """Items encoded, in batches that one request may hold; those that are errors stay in their places."""
-    batch: list[bytes | TqError] = []
+    batch: list[Encoded | TqError] = []
     size = values = 0
     for item in items:
-        entry = item if isinstance(item, TqError) else wire.encoded(item)
-        more = len(entry) if isinstance(entry, bytes) else 0
+        entry = item if isinstance(item, TqError) else (item.message_id, wire.encoded(item))
+        body = b"" if isinstance(entry, TqError) else entry[1]
         # At most: they may stand in strings.
-        further = sum(map(entry.count, (b",", b"[", b"{"))) + 1 if isinstance(entry, bytes) else 0
-        if batch and (len(batch) == MOST_ITEMS or size + more > _MOST_BYTES or values + further > _MOST_VALUES):
+        further = sum(map(body.count, (b",", b"[", b"{"))) + 1
+        if batch and (len(batch) == MOST_ITEMS or size + len(body) > _MOST_BYTES or values + further > _MOST_VALUES):
             yield batch
             batch, size, values = [], 0, 0
         batch.append(entry)
-        size += more
+        size += len(body)
         values += further
     if batch:
         yield batch

@@ -35,6 +35,7 @@ MOST_LOOKED_UP: Final = 200
 #: Types of errors that older APIs call otherwise.
 _RENAMED: Final = {"too-many-requests": TooManyStreams.type}
 
+_MESSAGE: Final = "message, or not the one that was asked for"
 _encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -76,21 +77,22 @@ class Request(Generic[T]):
 def submit(submission: Submission, idempotency_key: str | None) -> Request[Message]:
     """Submit one message."""
     headers = {} if idempotency_key is None else {"Idempotency-Key": _header(idempotency_key)}
-    return _message("POST", "messages", content=encoded(submission), headers=headers)
+    # A key that was used before answers the message that it was used for.
+    read = partial(_the_message, submission.message_id if idempotency_key is None else None)
+    return Request("POST", "messages", _MESSAGE, read, content=encoded(submission), headers=headers)
 
 
-def submit_batch(items: Sequence[bytes]) -> Request[list[Message | TqError]]:
-    """Submit up to ``MOST_ITEMS`` messages, each ``encoded``."""
-    content = b'{"messages":[' + b",".join(items) + b"]}"
-    return Request(
-        "POST", "messages/batch", "result for each item of the batch", partial(_results, len(items)), content=content
-    )
+def submit_batch(items: Sequence[tuple[str | None, bytes]]) -> Request[list[Message | TqError]]:
+    """Submit up to ``MOST_ITEMS`` messages, each with its id and ``encoded``."""
+    content = b'{"messages":[' + b",".join(body for _, body in items) + b"]}"
+    read = partial(_results, [message_id for message_id, _ in items])
+    return Request("POST", "messages/batch", "result for each item of the batch", read, content=content)
 
 
 def get(message_id: str, wait: float = 0.0) -> Request[Message]:
     """The message; as soon as it has ended, or after ``wait`` seconds."""
     params = {"wait": round(wait, 3)} if wait > 0 else {}
-    return _message("GET", _path(message_id), params=params, patience=wait)
+    return _message("GET", message_id, params=params, patience=wait)
 
 
 def lookup(ids: Sequence[str]) -> Request[list[Message | TqError]]:
@@ -112,17 +114,17 @@ def page(
 
 def next_message() -> Request[Message | None]:
     """The message that a worker would take next."""
-    return Request("GET", "messages/next", "message", _message_or_none)
+    return Request("GET", "messages/next", _MESSAGE, _message_or_none)
 
 
 def cancel(message_id: str) -> Request[Message]:
     """Cancel a message."""
-    return _message("POST", f"{_path(message_id)}/cancel")
+    return _message("POST", message_id, "/cancel")
 
 
 def retry(message_id: str, api_key: str | None) -> Request[Message]:
     """Queue a message again."""
-    return _message("POST", f"{_path(message_id)}/retry", content=_json({"api_key": api_key}) if api_key else None)
+    return _message("POST", message_id, "/retry", content=_json({"api_key": api_key}) if api_key else None)
 
 
 def set_status(
@@ -131,12 +133,12 @@ def set_status(
     """Move a message on."""
     body = {"status": str(status), "translation": translation, "error": error}
     given = {name: value for name, value in body.items() if value is not None}
-    return _message("POST", f"{_path(message_id)}/status", content=_json(given))
+    return _message("POST", message_id, "/status", content=_json(given))
 
 
 def timeline(message_id: str) -> Request[list[TimelineEntry]]:
     """Every status that a message entered."""
-    return Request("GET", f"{_path(message_id)}/timeline", "timeline", _entries)
+    return Request("GET", f"{_path(message_id)}/timeline", "timeline of this message", partial(_entries, message_id))
 
 
 def pause(queue: str) -> Request[None]:
@@ -232,21 +234,26 @@ def error_of(problem: Mapping[str, Any]) -> TqError:
     return cls(what, **words)
 
 
-def _message(method: str, path: str, **options: Any) -> Request[Message]:
-    return Request(method, path, "message", Message.model_validate, **options)
+def _message(method: str, message_id: str, action: str = "", **options: Any) -> Request[Message]:
+    return Request(method, _path(message_id) + action, _MESSAGE, partial(_the_message, message_id), **options)
+
+
+def _the_message(message_id: str | None, data: Any) -> Message:
+    """The one that was asked for: what answers may be confused, or the connection shared with somebody else."""
+    message = Message.model_validate(data)
+    if message_id is not None and message.message_id != message_id:
+        raise ValueError("another message")
+    return message
 
 
 def _message_or_none(data: Any) -> Message | None:
     return None if data is None else Message.model_validate(data)
 
 
-def _results(count: int, data: Any) -> list[Message | TqError]:
-    results = data["results"]
-    if len(results) != count:
-        raise ValueError("another number of results")
+def _results(ids: Sequence[str | None], data: Any) -> list[Message | TqError]:
     return [
-        Message.model_validate(item["message"]) if item.get("message") else error_of(item.get("error") or {})
-        for item in results
+        _the_message(message_id, item["message"]) if item.get("message") else error_of(item.get("error") or {})
+        for message_id, item in zip(ids, data["results"], strict=True)
     ]
 
 
@@ -259,8 +266,11 @@ def _page(data: Any) -> tuple[list[Message], str | None]:
     return _all(Message, data["messages"]), data.get("next_cursor")
 
 
-def _entries(data: Any) -> list[TimelineEntry]:
-    return Timeline.model_validate(data).entries
+def _entries(message_id: str, data: Any) -> list[TimelineEntry]:
+    timeline = Timeline.model_validate(data)
+    if timeline.message_id != message_id:
+        raise ValueError("the timeline of another message")
+    return timeline.entries
 
 
 def _health(data: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -206,6 +206,32 @@ def test_somebody_else_answers(kind: Any, handler: type[Foreign]) -> None:
             with pytest.raises(ApiError, match="not") as refused:
                 way()
             assert "Hello" not in str(refused.value)
+
+
+class Confused(Foreign):
+    """Answers everything with a message, but always the same."""
+
+
+def test_another_message_is_answered(kind: Any, local: LocalClient) -> None:
+    """A message that is not the one that was asked for is never taken for it."""
+    other = local.submit("Hello", message_id="other")
+    body = {**other.document(), "results": [{"message": other.document()}] * 2, "entries": []}
+    Confused.answer = json.dumps(body).encode()
+    with serving(Confused) as url, kind(url) as client:
+        assert client.get("other") == other
+        ways: list[Callable[[], Any]] = [
+            lambda: client.submit("Hello"),
+            lambda: client.submit_many(["Hello", "World"]),
+            lambda: client.get("mine"),
+            lambda: client.wait("mine", timeout=5),
+            lambda: client.cancel("mine"),
+            lambda: client.retry("mine"),
+            lambda: client.set_status("mine", Status.RUNNING),
+            lambda: client.timeline("mine"),
+        ]
+        for way in ways:
+            with pytest.raises(ApiError, match="not"):
+                way()
 
 
 class Older(BaseHTTPRequestHandler):

@@ -177,7 +177,20 @@ class AsyncClient:
         self, submissions: Iterable[str | Submission | TqError], **fields: Unpack[SubmissionFields]
     ) -> builtins.list[Message | TqError]:
         """See ``Client.submit_many``."""
-        return await self._take(steps.submit_many(prepared(submissions, fields), met=self._remote.was_met))
+        return [each async for each in self.submit_each(submissions, **fields)]
+
+    async def submit_each(
+        self,
+        submissions: Iterable[str | Submission | TqError],
+        *,
+        patience: float = 0.0,
+        **fields: Unpack[SubmissionFields],
+    ) -> AsyncGenerator[Message | TqError, None]:
+        """See ``Client.submit_each``."""
+        plan = steps.submit_each(prepared(submissions, fields), patience, met=self._remote.was_met)
+        async with aclosing(self._each(plan)) as results:
+            async for result in results:
+                yield result
 
     async def translate(
         self, message: str | Submission, *, timeout: float | None = None, **fields: Unpack[SubmissionFields]

@@ -65,7 +65,8 @@ class Backend(ABC):
         """Submit a message: ``submit("Hello", to="fr", priority=9)``, or a ``Submission``.
 
         It is durable when this returns. The same id or idempotency key with the same body answers
-        the message that is there.
+        the message that is there; so an error's ``message_id`` tells whether it was stored all the same (``get``), or
+        stores it (``submit`` with that).
 
         Raises:
             InvalidMessage: the message breaks the contract; ``errors`` says where.
@@ -86,13 +87,35 @@ class Backend(ABC):
     ) -> builtins.list[Message | TqError]:
         """Submit any number: ``submit_many(["Hello", "World"], to="fr")``, or submissions that say all themselves.
 
-        One result each, in order: the message or why it was refused. An item that is an error already (it
-        could not be made) is passed on in its place.
+        One result each, in order: the message or why it was refused, with its id as ``message_id``. An item that
+        is an error already (it could not be made) is passed on in its place.
         """
-        return self._submit_many(prepared(submissions, fields))
+        return [*self.submit_each(submissions, **fields)]
+
+    def submit_each(
+        self,
+        submissions: Iterable[str | Submission | TqError],
+        *,
+        patience: float = 0.0,
+        **fields: Unpack[SubmissionFields],
+    ) -> Iterator[Message | TqError]:
+        """The results of ``submit_many`` as they come, for more than memory holds: items are taken as they are sent.
+
+        They go in batches, and nothing goes before the first result is asked for.
+
+        Args:
+            submissions: as ``submit_many`` takes them.
+            patience: seconds for which items are submitted again that were refused because TQ_MAX_QUEUED messages
+                wait, and for which it is waited for an API that is away; from the last progress on.
+            **fields: of all texts.
+
+        Raises:
+            TqError: the first batch failed as a whole, so that nothing is known to be stored.
+        """
+        return self._each(self._submitting(prepared(submissions, fields), patience))
 
     @abstractmethod
-    def _submit_many(self, submissions: Iterable[Submission | TqError]) -> builtins.list[Message | TqError]: ...
+    def _submitting(self, submissions: Iterable[Submission | TqError], patience: float) -> Plan[None]: ...
 
     def translate(
         self, message: str | Submission, *, timeout: float | None = None, **fields: Unpack[SubmissionFields]

@@ -24,7 +24,7 @@ from tq.figures import Stats
 from tq.filters import MessageFilter
 from tq.messages import Change, Message, Status, Submission, translation_of
 from tq.patience import PAUSES, ROUND, WAIT_BREAKS, Breaks, Deadline, id_of
-from tq.plans import Get, Hear, Listen, Look
+from tq.plans import Get, Hear, Listen, Look, Plan
 from tq.portal import PerProcess
 from tq.reader import ChangeReader
 from tq.remote import Remote
@@ -106,8 +106,8 @@ class Client(Backend):
     def _submit(self, submission: Submission, idempotency_key: str | None) -> Message:
         return self._take(steps.submit(submission, idempotency_key, Deadline(None), met=self._remote.was_met))
 
-    def _submit_many(self, submissions: Iterable[Submission | TqError]) -> builtins.list[Message | TqError]:
-        return self._take(steps.submit_many(submissions, met=self._remote.was_met))
+    def _submitting(self, submissions: Iterable[Submission | TqError], patience: float) -> Plan[None]:
+        return steps.submit_each(submissions, patience, met=self._remote.was_met)
 
     def translate(
         self, message: str | Submission, *, timeout: float | None = None, **fields: Unpack[SubmissionFields]

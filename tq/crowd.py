@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from copy import copy
 
 from tq.errors import TqError
 from tq.messages import Message
@@ -71,7 +72,11 @@ class Crowd:
         for future in self._waiting.pop(message_id, ()):
             if future.done():
                 continue
-            if isinstance(result, Exception):
+            if isinstance(result, TqError):
+                error = copy(result)  # each has their own, which is raised in their own place
+                error.message_id = message_id
+                future.set_exception(error)
+            elif isinstance(result, Exception):
                 future.set_exception(result)
             else:
                 future.set_result(result)

@@ -7,8 +7,9 @@ broker. Synchronous: it steps through the portal.
 from __future__ import annotations
 
 import builtins
-from collections.abc import Coroutine, Iterable
-from typing import Any, TypeVar
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, Final, TypeVar
 
 from tq.backend import Backend, Changes
 from tq.errors import ErrorRecord, TqError, Unreachable
@@ -16,13 +17,18 @@ from tq.failures import Failures, Retried
 from tq.figures import Stats
 from tq.filters import MessageFilter
 from tq.messages import Change, Message, Status, Submission
+from tq.plans import Plan
 from tq.portal import PerProcess, get_portal
 from tq.queue import TranslationQueue
 from tq.settings import Settings
+from tq.submissions import Batch, Store, submit_each
 from tq.tallies import History
 from tq.timeline import TimelineEntry
 
 T = TypeVar("T")
+
+#: Messages that are stored at once.
+_BATCH: Final = 1000
 
 
 class LocalClient(Backend):
@@ -68,8 +74,13 @@ class LocalClient(Backend):
         """Returns when a worker has been woken too."""
         return self._call_and_wake(self._queue.submit(submission, idempotency_key))
 
-    def _submit_many(self, submissions: Iterable[Submission | TqError]) -> builtins.list[Message | TqError]:
-        return self._call_and_wake(self._queue.submit_many([*submissions]))
+    def _submitting(self, submissions: Iterable[Submission | TqError], patience: float) -> Plan[None]:
+        return submit_each(_batches(submissions), _store, patience)
+
+    def _do(self, step: object) -> Any:
+        if isinstance(step, Store):
+            return self._call_and_wake(self._queue.submit_many(step.submissions))
+        return super()._do(step)
 
     def get(self, message_id: str) -> Message:
         """See ``TranslationQueue.get``."""
@@ -151,6 +162,17 @@ class LocalClient(Backend):
         """
         self.call(self._queue.store.ping())
         return {"status": "ok"}
+
+
+def _batches(submissions: Iterable[Submission | TqError]) -> Iterator[Batch[Submission]]:
+    items = iter(submissions)
+    while batch := [*islice(items, _BATCH)]:
+        yield Batch(each if isinstance(each, TqError) else (each.message_id, each) for each in batch)
+
+
+def _store(batch: Sequence[tuple[str | None, Submission]]) -> Plan[Sequence[Message | TqError]]:
+    answers: Sequence[Message | TqError] = yield Store([submission for _, submission in batch])
+    return answers
 
 
 class _StreamOfStore(Changes):

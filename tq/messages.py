@@ -376,9 +376,10 @@ class Change(BaseModel):
 
 def failure(message: Message) -> TqError:
     """The error of a message as an exception of the class that its type names."""
-    if message.error is None:
-        return AttemptError(f"message {message.message_id} failed without a recorded error")
-    return ERRORS.get(message.error.type, AttemptError)(message.error.message)
+    kind, what = (message.error.type, message.error.message) if message.error else ("", "it failed without an error")
+    error = ERRORS.get(kind, AttemptError)(what)
+    error.message_id = message.message_id
+    return error
 
 
 def translation_of(message: Message) -> str:

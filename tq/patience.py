@@ -20,6 +20,8 @@ WAIT_BREAKS: Final = 30.0
 #: Seconds that the first requests of who waits have, and the last one at the deadline.
 _FIRST: Final = 1.0
 LAST: Final = 0.25
+#: Seconds until a full queue is tried again: the first pause, and the longest.
+_FULL: Final = (0.25, 5.0)
 #: Seconds until a place among those who listen is asked for again, if the API does not say.
 _DEAF: Final = 10.0
 #: Seconds until what broke is tried again: the first pause, and the longest.
@@ -208,6 +210,33 @@ class Gathering:
                 because=because,
                 fix="they go on: wait for them again",
             )
+
+
+class Progress:
+    """For how long a full queue is waited for: some seconds from the last message on that it took.
+
+    Args:
+        patience: seconds; 0: it is not.
+    """
+
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
+        self._since: float | None = None
+        self._pause = _FULL[0]
+
+    def made(self) -> None:
+        """It took some."""
+        self._since, self._pause = None, _FULL[0]
+
+    def pause(self, asked: float | None) -> float | None:
+        """Seconds until the next try, as many as the API asks for, if it does; None: no more tries."""
+        now = time.monotonic()
+        self._since = self._since or now
+        left = self._since + self._patience - now
+        if left <= 0:
+            return None
+        pause, self._pause = self._pause, min(self._pause * 2, _FULL[1])
+        return min(asked or pause, left)
 
 
 class Ears:

@@ -1,4 +1,4 @@
-"""What waiting takes, step by step: generators that yield what is to be done, and what they have found. No I/O.
+"""What takes several steps, one by one: generators that yield what is to be done, and what they have found. No I/O.
 
 ``Backend`` takes the steps by blocking and ``AsyncClient`` by awaiting. What a step raises is thrown in where it was
 yielded. A step that has ``within`` may take so many seconds, None: as many as usual.

@@ -146,9 +146,14 @@ class Remote:
             raise self.error(answer, body)
         self._met = True
         try:
-            return request.read(None if answer.status_code == 204 else json.loads(body))
+            result = request.read(None if answer.status_code == 204 else json.loads(body))
         except (ValueError, LookupError, TypeError, AttributeError):
             raise self.foreign(request.noun) from None
+        if isinstance(result, list) and (asked := retry_after(answer.headers, time.time())) is not None:
+            for each in result:
+                if isinstance(each, TqError):
+                    each.retry_after = asked
+        return result
 
     def foreign(self, noun: str) -> ApiError:
         """Somebody else answers there."""

@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
-from tq import wire
+from tq import submissions, wire
 from tq.errors import PASSING, InvalidMessage, NoAnswer, TooManyStreams, TqError
 from tq.failures import Retried
 from tq.messages import Message, Submission
 from tq.patience import LAST, PAUSES, WAIT_BREAKS, Breaks, Deadline, Ears, Watching
-from tq.plans import Pause
+from tq.plans import Pause, Plan
+from tq.submissions import Batch
 from tq.wire import MOST_ITEMS, MOST_LOOKED_UP, Request
 
 T = TypeVar("T")
@@ -84,29 +85,14 @@ def submit(
         ) from None
 
 
-def submit_many(items: Iterable[Submission | TqError], *, met: Callable[[], bool]) -> Steps[list[Message | TqError]]:
-    """Submit any number, in batches; one result each, in order.
+def submit_each(items: Iterable[Submission | TqError], patience: float, *, met: Callable[[], bool]) -> Plan[None]:
+    """Give one result for each item, in order; see ``submissions.submit_each``."""
+    breaks = Breaks(max(_SHORT_BREAKS, patience), met=met)
 
-    Raises:
-        TqError: the first batch failed, so that nothing is known to be stored.
-    """
-    results: list[Message | TqError] = []
-    breaks = Breaks(_SHORT_BREAKS, met=met)
-    failure: TqError | None = None
-    answered = False
-    for batch in _batches(items):
-        bodies = [item for item in batch if not isinstance(item, TqError)]
-        answers: Iterator[Message | TqError] = iter(())
-        if bodies and failure is None:
-            try:
-                answers = iter((yield from _ask(wire.submit_batch(bodies), breaks, Deadline(None))))
-                answered = True
-            except TqError as error:
-                if not answered:
-                    raise
-                failure = error
-        results += [item if isinstance(item, TqError) else failure or next(answers) for item in batch]
-    return results
+    def send(batch: Sequence[Encoded]) -> Steps[list[Message | TqError]]:
+        return _ask(wire.submit_batch(batch), breaks, Deadline(None))
+
+    return submissions.submit_each(map(Batch, _batches(items)), send, patience)
 
 
 def _batches(items: Iterable[Submission | TqError]) -> Iterator[list[Encoded | TqError]]:

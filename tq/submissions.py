@@ -1,15 +1,21 @@
-"""What may be submitted in Python: texts with keywords, or submissions that say all themselves. No I/O."""
+"""What may be submitted in Python: texts with keywords, or submissions that say all themselves; and many. No I/O."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Literal, TypedDict, Unpack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass
+from typing import Generic, Literal, TypedDict, TypeVar, Unpack
 
 from pydantic import JsonValue
 from ulid import ULID
 
-from tq.errors import TqError
-from tq.messages import Submission, parse_submission
+from tq.errors import QueueFull, TqError
+from tq.messages import Message, Submission, parse_submission
+from tq.patience import Progress
+from tq.plans import Give, Pause, Plan
+
+B = TypeVar("B")
 
 
 class SubmissionFields(TypedDict, total=False):
@@ -109,3 +115,91 @@ def _tried(submission: str | Submission, fields: SubmissionFields) -> Submission
         return checked(submission, fields)
     except TqError as error:
         return error
+
+
+# -- many ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A plan's step: submit some; answers a list: each message, or why it was refused."""
+
+    submissions: Sequence[Submission]
+
+
+class Batch(Generic[B]):
+    """Items that are submitted together, and what became of each.
+
+    Args:
+        items: each with the id that it will have, or an error that stays in its place.
+    """
+
+    def __init__(self, items: Iterable[tuple[str | None, B] | TqError]) -> None:
+        self._items = [*items]
+        self._results: list[Message | TqError | None] = [
+            each if isinstance(each, TqError) else None for each in self._items
+        ]
+        self._told = 0
+
+    def left(self) -> list[tuple[str | None, B]]:
+        """Those that nothing has become of yet, in order."""
+        pairs = zip(self._items, self._results, strict=True)
+        return [item for item, result in pairs if result is None and not isinstance(item, TqError)]
+
+    def settle(self, answers: Iterable[Message | TqError], *, again: bool) -> None:
+        """What has become of those that were left; ``again``: not of those that found no room."""
+        places = [n for n, result in enumerate(self._results) if result is None]
+        for n, (message_id, _), answer in zip(places, self.left(), answers, strict=True):
+            if isinstance(answer, TqError):
+                answer.message_id = message_id
+            if not (again and isinstance(answer, QueueFull)):
+                self._results[n] = answer
+
+    def ready(self) -> list[Message | TqError]:
+        """What was not told yet, up to the first that nothing has become of."""
+        found: list[Message | TqError] = []
+        for result in self._results[self._told :]:
+            if result is None:
+                break
+            found.append(result)
+        self._told += len(found)
+        return found
+
+
+def submit_each(
+    batches: Iterable[Batch[B]],
+    send: Callable[[Sequence[tuple[str | None, B]]], Plan[Sequence[Message | TqError]]],
+    patience: float,
+) -> Plan[None]:
+    """Give one result for each item, in order: the message, or why it was refused.
+
+    Args:
+        batches: what is submitted.
+        send: a plan that submits some.
+        patience: seconds without progress for which it is waited for room in the queue.
+
+    Raises:
+        TqError: the first batch failed, so that nothing is known to be stored. What fails later is told of each item.
+    """
+    progress = Progress(patience)
+    failure: TqError | None = None
+    answered = False
+    for batch in batches:
+        while left := batch.left():
+            try:
+                answers = (yield from send(left)) if failure is None else [copy(failure) for _ in left]
+            except TqError as error:
+                if not answered:
+                    raise
+                failure = error
+                continue
+            answered = True
+            full = [each for each in answers if isinstance(each, QueueFull)]
+            if len(full) < len(answers):
+                progress.made()
+            pause = progress.pause(full[0].retry_after) if full else None
+            batch.settle(answers, again=pause is not None)
+            if pause is not None:
+                yield Give(batch.ready())
+                yield Pause(pause)
+        yield Give(batch.ready())

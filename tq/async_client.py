@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-from collections.abc import AsyncGenerator, Iterable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, Unpack
@@ -21,7 +21,7 @@ import httpx
 from tq import steps, wire
 from tq.async_reader import AsyncChanges
 from tq.crowd import Crowd
-from tq.errors import PASSING, ErrorRecord, TqError, UnknownMessage, about
+from tq.errors import PASSING, ClientClosed, ErrorRecord, TqError, UnknownMessage, about
 from tq.eventstream import EventStream
 from tq.failures import Failures, Retried
 from tq.figures import Stats
@@ -53,6 +53,18 @@ class _State:
     readers: WeakSet[AsyncChanges] = field(default_factory=WeakSet)
     polls: int = 0
     turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_MOST_REQUESTS))
+    #: Of all that takes time: whoever closes the client ends them.
+    limits: set[asyncio.Timeout] = field(default_factory=set)
+    closed: bool = False
+
+    def require_open(self) -> None:
+        """Return unless it was closed.
+
+        Raises:
+            ClientClosed: it was.
+        """
+        if self.closed:
+            raise ClientClosed
 
 
 class AsyncClient:
@@ -87,17 +99,52 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close all connections; whoever waits hears of it, and streams of changes end."""
-        await self._here.crowd.close()
-        for reader in list(self._here.readers):
+        """See ``Client.close``; other tasks may be using it."""
+        here = self._here
+        here.closed = True
+        await here.crowd.close()
+        for reader in list(here.readers):
             await reader.close()
-        await self._here.http.aclose()
+        for limit in list(here.limits):
+            with suppress(RuntimeError):  # its time is over already
+                limit.reschedule(0)
+        await here.http.aclose()
+
+    async def aclose(self) -> None:
+        """The same, by the name that ``contextlib.aclosing`` knows."""
+        await self.close()
+
+    @asynccontextmanager
+    async def _limited(self, seconds: float | None) -> AsyncIterator[_State]:
+        """Around whatever takes time.
+
+        Raises:
+            TimeoutError: it took longer than that.
+            ClientClosed: the client was closed, before it or during it.
+        """
+        here = self._here
+        here.require_open()
+        try:
+            async with asyncio.timeout(seconds) as limit:
+                here.limits.add(limit)
+                yield here
+        except Exception:
+            # What was ended under it fails in many ways.
+            if here.closed:
+                raise ClientClosed from None
+            raise
+        finally:
+            here.limits.discard(limit)
 
     async def _send(self, request: Request[T]) -> T:
         with self._remote.reaching():
-            async with asyncio.timeout(request.within), self._here.turns:
-                answer = await self._here.http.request(**self._remote.arguments(request))
+            async with self._limited(request.within) as here, here.turns:
+                answer = await here.http.request(**self._remote.arguments(request))
         return self._remote.read(request, answer, answer.content)
+
+    async def _sleep(self, seconds: float) -> None:
+        async with self._limited(None):
+            await asyncio.sleep(seconds)
 
     def _breaks(self) -> Breaks:
         return Breaks(WAIT_BREAKS, met=self._remote.was_met)
@@ -108,7 +155,7 @@ class AsyncClient:
             case Request():
                 return await self._send(step)
             case Pause(seconds):
-                return await asyncio.sleep(seconds)
+                return await self._sleep(seconds)
             case Get(message_id, within):
                 return await self._send(wire.get(message_id).bounded(within))
             case Look(ids, within):
@@ -118,7 +165,7 @@ class AsyncClient:
             case Hear(ear, within):
                 changes = await ear.hear(within)
                 if changes is None:
-                    raise RuntimeError("the client was closed while messages were waited for")
+                    raise ClientClosed
                 return changes
         raise NotImplementedError(step)
 
@@ -332,11 +379,10 @@ class AsyncClient:
         return reader
 
     def _reader(self, stream: EventStream, block: float | None) -> AsyncChanges:
-        http = self._here.http
-        if http.is_closed:
-            raise RuntimeError("the client is closed")
-        reader = AsyncChanges(http, self._remote, stream, block)
-        self._here.readers.add(reader)
+        here = self._here
+        here.require_open()
+        reader = AsyncChanges(here.http, self._remote, stream, block)
+        here.readers.add(reader)
         return reader
 
     async def events(

@@ -302,11 +302,14 @@ class Backend(ABC):
     def _breaks(self) -> Breaks:
         return Breaks(WAIT_BREAKS, met=lambda: False)
 
+    def _sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
     def _do(self, step: object) -> Any:
         """Take a step."""
         match step:
             case Pause(seconds):
-                time.sleep(seconds)
+                self._sleep(seconds)
             case Get(message_id):
                 return self.get(message_id)
             case Look(ids):

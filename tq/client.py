@@ -8,6 +8,7 @@ with Client("http://127.0.0.1:8000") as tq:
 from __future__ import annotations
 
 import builtins
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from typing import Any, ClassVar, TypeVar, Unpack
@@ -17,7 +18,7 @@ import httpx
 
 from tq import steps, wire
 from tq.backend import Backend, Changes
-from tq.errors import PASSING, ErrorRecord, TqError, about
+from tq.errors import PASSING, ClientClosed, ErrorRecord, TqError, about
 from tq.eventstream import EventStream
 from tq.failures import Failures, Retried
 from tq.figures import Stats
@@ -28,12 +29,41 @@ from tq.plans import Get, Hear, Listen, Look, Plan
 from tq.portal import PerProcess
 from tq.reader import ChangeReader
 from tq.remote import Remote
+from tq.sockets import Sockets
 from tq.submissions import SubmissionFields, checked
 from tq.tallies import History
 from tq.timeline import TimelineEntry
 from tq.wire import Request
 
 T = TypeVar("T")
+
+
+class _State:
+    """What belongs to one process."""
+
+    def __init__(self, remote: Remote) -> None:
+        self.sockets = Sockets()
+        self.http = httpx.Client(**remote.options(), event_hooks=self.sockets.hooks)
+        self._readers: WeakSet[ChangeReader] = WeakSet()
+        self._lock = threading.Lock()
+
+    def add(self, reader: ChangeReader) -> None:
+        """Have it end with the client."""
+        with self._lock:
+            self.sockets.require_open()
+            self._readers.add(reader)
+
+    def close(self) -> None:
+        """End whatever is under way."""
+        with self._lock:
+            readers = [*self._readers]
+            # First, so that they end without an error.
+            for reader in readers:
+                reader.call_off()
+            self.sockets.close()
+        for reader in readers:
+            reader.close()
+        self.http.close()
 
 
 class Client(Backend):
@@ -53,23 +83,27 @@ class Client(Backend):
     def __init__(self, url: str | None = None, token: str | None = None, *, timeout: float = 30.0) -> None:
         self._remote = Remote(url, token, timeout)
         # A process each: a child that used its parent's connections would read the answers to its parent.
-        self._clients = PerProcess(lambda: httpx.Client(**self._remote.options()))
-        self._readers = PerProcess[WeakSet[ChangeReader]](WeakSet)
+        self._states = PerProcess(lambda: _State(self._remote))
 
     @property
-    def _http(self) -> httpx.Client:
-        return self._clients.get()
+    def _here(self) -> _State:
+        return self._states.get()
 
     def close(self) -> None:
-        """Close all connections; streams of changes end."""
-        for reader in list(self._readers.get()):
-            reader.close()
-        self._http.close()
+        """Close all connections, also while other threads use them.
+
+        ``events`` and ``changes`` end there. Whatever else is under way, or is asked for later, raises
+        ``errors.ClientClosed``; a message that was being submitted may be stored.
+        """
+        self._here.close()
 
     def _send(self, request: Request[T]) -> T:
-        deadline = Deadline(request.within)
-        with self._remote.reaching(), self._http.stream(**self._remote.arguments(request)) as answer:
-            body = bytearray()
+        here, deadline, body = self._here, Deadline(request.within), bytearray()
+        with (
+            self._remote.reaching(),
+            here.sockets.in_use(),
+            here.http.stream(**self._remote.arguments(request)) as answer,
+        ):
             for data in answer.iter_bytes():
                 body += data
                 if deadline.passed:  # httpx knows how long each piece may take, but not all of them
@@ -92,10 +126,13 @@ class Client(Backend):
             case Hear(ear, within):
                 changes = ear.hear(within)
                 if changes is None:
-                    raise RuntimeError("the client was closed while messages were waited for")
+                    raise ClientClosed
                 return changes
             case _:
                 return super()._do(step)
+
+    def _sleep(self, seconds: float) -> None:
+        self._here.sockets.sleep(seconds)
 
     def _read(self, request: Request[T]) -> T:
         """What can be asked for again."""
@@ -200,11 +237,8 @@ class Client(Backend):
         return reader
 
     def _reader(self, stream: EventStream, block: float | None) -> ChangeReader:
-        http = self._http
-        if http.is_closed:
-            raise RuntimeError("the client is closed")
-        reader = ChangeReader(http, self._remote, stream, block)
-        self._readers.get().add(reader)
+        reader = ChangeReader(self._here.http, self._remote, stream, block)
+        self._here.add(reader)
         return reader
 
     def events(
@@ -222,8 +256,8 @@ class Client(Backend):
 
         Args:
             after: the ``cursor`` of a change: those after it.
-            message_id: only this message's.
-            status: only changes into this status.
+            message_id: all of this message's, whatever they are; no other filter goes with it.
+            status: only changes into this status, ``Status.FAILED`` or ``"failed"``.
             to: only those of this target language.
 
         Raises:

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from copy import copy
 
-from tq.errors import TqError
+from tq.errors import ClientClosed, TqError
 from tq.messages import Message
 from tq.patience import Deadline, Gathering
 
@@ -33,7 +33,7 @@ class Crowd:
         Raises:
             WaitTimeout: it had not ended at the deadline.
             UnknownMessage: there is none.
-            RuntimeError: the client was closed.
+            ClientClosed: the client was closed.
         """
         future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         waiting = self._waiting.setdefault(message_id, set())
@@ -55,13 +55,13 @@ class Crowd:
                 self._gathering.drop(message_id)
 
     async def _run(self) -> None:
-        failure: Exception = RuntimeError("the client was closed while a message was waited for")
+        failure: Exception = ClientClosed()
         try:
             while self._gathering:  # somebody may have come while the last stream was closed
                 async with aclosing(self._gather(self._gathering)) as results:
                     async for message_id, result in results:
                         self._tell(message_id, result)
-        except TqError as error:
+        except (TqError, ClientClosed) as error:
             failure = error
         finally:
             for message_id in list(self._waiting):

@@ -653,6 +653,16 @@ def _tree(cls: type[TqError]) -> Iterator[type[TqError]]:
         yield from _tree(sub)
 
 
+class ClientClosed(RuntimeError):
+    """The client was closed, here or in another thread or task; its connections are gone.
+
+    Not a ``TqError``: nothing is wrong with what was asked, nor with who was asked.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("the client was closed")
+
+
 #: What passes by itself: an API, or a Redis behind it, that is away, restarts, or has no room just now.
 PASSING: Final = (Unreachable, Overloaded, TooManyStreams)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import queue
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -17,6 +16,7 @@ from tq.errors import ChangesMissed, TqError, Unreachable
 from tq.eventstream import EventStream, News
 from tq.messages import Change
 from tq.remote import Remote
+from tq.sockets import shut
 
 #: Batches of changes read ahead of a slow caller.
 _MAX_WAITING: Final = 10_000
@@ -164,13 +164,15 @@ class ChangeReader(Changes):
         """End the thread and its connection; whoever waits for changes hears that there are no more."""
         if self._pid != os.getpid():
             return  # neither the thread nor the connection is ours
+        self.call_off()
+        answer, thread = self._answer, self._thread
+        if answer is not None:
+            shut(answer.extensions["network_stream"])
+            if thread is not None:
+                thread.join(_ROUND * 5)
+
+    def call_off(self) -> None:
+        """Tell whoever waits for changes that there are no more; the connection stays."""
         self._closed.set()
         with suppress(queue.Full):
             self._inbox.put_nowait(None)
-        answer = self._answer
-        if answer is not None:
-            # It waits in a read of its socket, which a close would not end.
-            with suppress(OSError, KeyError, AttributeError):
-                answer.extensions["network_stream"].get_extra_info("socket").shutdown(socket.SHUT_RDWR)
-            if self._thread is not None:
-                self._thread.join(_ROUND * 5)

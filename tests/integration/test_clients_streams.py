@@ -20,7 +20,7 @@ from servers import Valkey, wait_until
 
 from tq.async_client import AsyncClient
 from tq.client import Client
-from tq.errors import ChangesMissed, TooManyStreams, WaitTimeout
+from tq.errors import ChangesMissed, ClientClosed, TooManyStreams, WaitTimeout
 from tq.local import LocalClient
 from tq.messages import Status
 
@@ -135,7 +135,7 @@ def test_close_ends_a_wait_for_many(api: Api, local: LocalClient) -> None:
         time.sleep(0.5)  # until it is listened to
         client.close()
 
-    with in_background(close), pytest.raises(RuntimeError, match="client was closed"):
+    with in_background(close), pytest.raises(ClientClosed, match="client was closed"):
         list(client.wait_many(["mine"]))
 
 

@@ -22,7 +22,7 @@ from tq import steps, wire
 from tq.async_reader import AsyncChanges
 from tq.crowd import Crowd
 from tq.errors import PASSING, ClientClosed, ErrorRecord, TqError, UnknownMessage, about
-from tq.eventstream import EventStream
+from tq.eventstream import EventStream, chosen
 from tq.failures import Failures, Retried
 from tq.figures import Stats
 from tq.filters import CANDIDATES, MessageFilter, only_one
@@ -31,6 +31,7 @@ from tq.patience import PAUSES, ROUND, WAIT_BREAKS, Breaks, Deadline, Gathering,
 from tq.plans import Get, Give, Hear, Listen, Look, Pause, Plan, gather, giving, watch
 from tq.portal import PerProcess
 from tq.remote import Remote
+from tq.statuses import StatusName
 from tq.submissions import SubmissionFields, checked, prepared
 from tq.tallies import History
 from tq.timeline import TimelineEntry
@@ -260,7 +261,7 @@ class AsyncClient:
 
     async def list(
         self,
-        status: Status | None = None,
+        status: Status | StatusName | None = None,
         *,
         limit: int = 50,
         cursor: str | None = None,
@@ -313,7 +314,12 @@ class AsyncClient:
         return await self._send(wire.retry(message_id, api_key))
 
     async def set_status(
-        self, message_id: str, status: Status, *, translation: str | None = None, error: str | ErrorRecord | None = None
+        self,
+        message_id: str,
+        status: Status | StatusName,
+        *,
+        translation: str | None = None,
+        error: str | ErrorRecord | None = None,
     ) -> Message:
         """See ``Client.set_status``."""
         return await self._send(wire.set_status(message_id, status, translation, error))
@@ -390,12 +396,13 @@ class AsyncClient:
         after: str | None = None,
         *,
         message_id: str | None = None,
-        status: Status | None = None,
+        status: Status | StatusName | None = None,
         to: str | None = None,
+        priority: int | None = None,
     ) -> AsyncGenerator[Change, None]:
         """See ``Client.events``."""
         breaks = self._breaks()
-        reader = self._reader(EventStream(after, message_id, status, to), None)
+        reader = self._reader(chosen(after, message_id, status, to, priority), None)
         try:
             while True:
                 try:

@@ -21,6 +21,7 @@ from tq.filters import CANDIDATES, MessageFilter, only_one
 from tq.messages import Change, Message, Status, Submission, translation_of
 from tq.patience import ROUND, WAIT_BREAKS, Breaks, Deadline, Gathering, id_of
 from tq.plans import Get, Give, Hear, Listen, Look, Pause, Plan, gather, giving, watch
+from tq.statuses import StatusName
 from tq.submissions import SubmissionFields, checked, make_submission, prepared
 from tq.tallies import History
 from tq.timeline import TimelineEntry
@@ -146,7 +147,7 @@ class Backend(ABC):
     @abstractmethod
     def list(
         self,
-        status: Status | None = None,
+        status: Status | StatusName | None = None,
         *,
         limit: int = 50,
         cursor: str | None = None,
@@ -229,7 +230,12 @@ class Backend(ABC):
 
     @abstractmethod
     def set_status(
-        self, message_id: str, status: Status, *, translation: str | None = None, error: str | ErrorRecord | None = None
+        self,
+        message_id: str,
+        status: Status | StatusName,
+        *,
+        translation: str | None = None,
+        error: str | ErrorRecord | None = None,
     ) -> Message:
         """Move a message on, for a program that translates outside of tq's workers.
 

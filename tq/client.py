@@ -19,7 +19,7 @@ import httpx
 from tq import steps, wire
 from tq.backend import Backend, Changes
 from tq.errors import PASSING, ClientClosed, ErrorRecord, TqError, about
-from tq.eventstream import EventStream
+from tq.eventstream import EventStream, chosen
 from tq.failures import Failures, Retried
 from tq.figures import Stats
 from tq.filters import MessageFilter
@@ -30,6 +30,7 @@ from tq.portal import PerProcess
 from tq.reader import ChangeReader
 from tq.remote import Remote
 from tq.sockets import Sockets
+from tq.statuses import StatusName
 from tq.submissions import SubmissionFields, checked
 from tq.tallies import History
 from tq.timeline import TimelineEntry
@@ -172,7 +173,7 @@ class Client(Backend):
 
     def list(
         self,
-        status: Status | None = None,
+        status: Status | StatusName | None = None,
         *,
         limit: int = 50,
         cursor: str | None = None,
@@ -194,7 +195,12 @@ class Client(Backend):
         return self._send(wire.retry(message_id, api_key))
 
     def set_status(
-        self, message_id: str, status: Status, *, translation: str | None = None, error: str | ErrorRecord | None = None
+        self,
+        message_id: str,
+        status: Status | StatusName,
+        *,
+        translation: str | None = None,
+        error: str | ErrorRecord | None = None,
     ) -> Message:
         """See ``Backend.set_status``."""
         return self._send(wire.set_status(message_id, status, translation, error))
@@ -246,8 +252,9 @@ class Client(Backend):
         after: str | None = None,
         *,
         message_id: str | None = None,
-        status: Status | None = None,
+        status: Status | StatusName | None = None,
         to: str | None = None,
+        priority: int | None = None,
     ) -> Iterator[Change]:
         """Changes as they happen, for ever; or those of one message, from its beginning until it has ended.
 
@@ -259,15 +266,17 @@ class Client(Backend):
             message_id: all of this message's, whatever they are; no other filter goes with it.
             status: only changes into this status, ``Status.FAILED`` or ``"failed"``.
             to: only those of this target language.
+            priority: only those of messages of exactly this priority, 0 to 10.
 
         Raises:
+            InvalidMessage: there is no such status or priority.
             ChangesMissed: the API does not have some of them any more; it goes on with ``after=error.cursor``.
             Unreachable: the API could not be reached for 30 seconds, or not at all.
             TooManyStreams: it had no place for another listener for 30 seconds.
             UnknownMessage: there is no such message.
         """
         breaks = self._breaks()
-        with closing(self._reader(EventStream(after, message_id, status, to), None)) as reader:
+        with closing(self._reader(chosen(after, message_id, status, to, priority), None)) as reader:
             while True:
                 try:
                     changes = reader.hear()

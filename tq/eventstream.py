@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from tq import wire
 from tq.errors import ChangesMissed
 from tq.messages import Change, Status
+from tq.statuses import StatusName
 from tq.wire import Request
 
 #: Bytes of one line; a change has a few hundred.
@@ -24,8 +26,7 @@ class EventStream:
     Args:
         after: a cursor; from now on when None, or from its beginning when it is one message's.
         message_id: the message; all when None.
-        status: only changes into this one.
-        to: only those of this target language.
+        wanted: which of all changes; see ``wire.wanted``.
 
     Attributes:
         cursor: what has been seen; a new connection goes on from here.
@@ -33,23 +34,18 @@ class EventStream:
     """
 
     def __init__(
-        self,
-        after: str | None = None,
-        message_id: str | None = None,
-        status: Status | None = None,
-        to: str | None = None,
+        self, after: str | None = None, message_id: str | None = None, wanted: Mapping[str, Any] | None = None
     ) -> None:
         self.cursor = after
         self.over = False
         self._message_id = message_id
-        self._status = status
-        self._to = to
+        self._wanted = wanted or {}
         self._rest = self._name = self._data = self._id = b""
 
     def request(self) -> Request[None]:
         """What to ask for on a new connection."""
         self._rest = self._name = self._data = self._id = b""
-        return wire.stream(self.cursor, self._message_id, self._status, self._to)
+        return wire.stream(self.cursor, self._message_id, self._wanted)
 
     def feed(self, data: bytes) -> list[News]:
         """What is complete with these bytes: at least a list of changes, which may be empty.
@@ -87,6 +83,21 @@ class EventStream:
                 return _missed(self.cursor or "")
             return Change.model_validate_json(data) if data else None
         return None
+
+
+def chosen(
+    after: str | None, message_id: str | None, status: Status | StatusName | None, to: str | None, priority: int | None
+) -> EventStream:
+    """The stream that ``Client.events`` is to read.
+
+    Raises:
+        InvalidMessage: there is no such status.
+        TypeError: one message's, and a filter.
+    """
+    wanted = wire.wanted(status, to, priority)
+    if message_id is not None and wanted:
+        raise TypeError("the changes of one message cannot be filtered: pass message_id alone")
+    return EventStream(after, message_id, wanted)
 
 
 def _missed(cursor: str) -> ChangesMissed:

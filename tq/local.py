@@ -16,11 +16,12 @@ from tq.errors import ErrorRecord, TqError, Unreachable
 from tq.failures import Failures, Retried
 from tq.figures import Stats
 from tq.filters import MessageFilter
-from tq.messages import Change, Message, Status, Submission
+from tq.messages import Change, Message, Status, Submission, status_of
 from tq.plans import Plan
 from tq.portal import PerProcess, get_portal
 from tq.queue import TranslationQueue
 from tq.settings import Settings
+from tq.statuses import StatusName
 from tq.submissions import Batch, Store, submit_each
 from tq.tallies import History
 from tq.timeline import TimelineEntry
@@ -92,14 +93,15 @@ class LocalClient(Backend):
 
     def list(
         self,
-        status: Status | None = None,
+        status: Status | StatusName | None = None,
         *,
         limit: int = 50,
         cursor: str | None = None,
         matching: MessageFilter | None = None,
     ) -> tuple[builtins.list[Message], str | None]:
         """See ``TranslationQueue.list``."""
-        return self.call(self._queue.list(status, limit=limit, cursor=cursor, matching=matching))
+        wanted = None if status is None else status_of(status)
+        return self.call(self._queue.list(wanted, limit=limit, cursor=cursor, matching=matching))
 
     def timeline(self, message_id: str) -> builtins.list[TimelineEntry]:
         """See ``TranslationQueue.timeline``."""
@@ -137,10 +139,16 @@ class LocalClient(Backend):
         return self._call_and_wake(self._queue.retry(message_id, api_key))
 
     def set_status(
-        self, message_id: str, status: Status, *, translation: str | None = None, error: str | ErrorRecord | None = None
+        self,
+        message_id: str,
+        status: Status | StatusName,
+        *,
+        translation: str | None = None,
+        error: str | ErrorRecord | None = None,
     ) -> Message:
         """See ``TranslationQueue.set_status``."""
-        return self._call_and_wake(self._queue.set_status(message_id, status, translation=translation, error=error))
+        moving = self._queue.set_status(message_id, status_of(status), translation=translation, error=error)
+        return self._call_and_wake(moving)
 
     def stats(self) -> Stats:
         """See ``TranslationQueue.stats``."""

@@ -24,6 +24,7 @@ from tq.fields import (
     SomeText,
     Whole,
 )
+from tq.statuses import StatusName
 
 # -- states ----------------------------------------------------------------------------------------
 
@@ -37,6 +38,18 @@ class Status(StrEnum):
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
+
+
+def status_of(status: Status | StatusName) -> Status:
+    """The status of this name.
+
+    Raises:
+        InvalidMessage: there is none.
+    """
+    try:
+        return Status(status)
+    except ValueError:
+        raise InvalidMessage(f"there is no status {status!r}", fix=f"one of {', '.join(Status)}") from None
 
 
 TERMINAL: Final = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})

@@ -12,11 +12,10 @@ import typer
 
 from tq.errors import UsageError
 from tq.languages import OFFERED
+from tq.statuses import StatusName
 
 if TYPE_CHECKING:
     from tq.backend import Backend
-
-StatusName = Literal["queued", "running", "retrying", "completed", "failed", "cancelled"]
 
 #: Seconds that completing an id may take; a shell that hangs is worse than no completion.
 _COMPLETION_PATIENCE = 0.3

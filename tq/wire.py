@@ -19,7 +19,8 @@ from tq.failures import Failures, Retried
 from tq.fields import check_message_id
 from tq.figures import Stats
 from tq.filters import MessageFilter
-from tq.messages import Message, Status, Submission
+from tq.messages import Message, Status, Submission, status_of
+from tq.statuses import StatusName
 from tq.tallies import History
 from tq.timeline import Timeline, TimelineEntry
 
@@ -102,11 +103,10 @@ def lookup(ids: Sequence[str]) -> Request[list[Message | TqError]]:
 
 
 def page(
-    status: Status | None, limit: int, cursor: str | None, matching: MessageFilter | None = None
+    status: Status | StatusName | None, limit: int, cursor: str | None, matching: MessageFilter | None = None
 ) -> Request[tuple[list[Message], str | None]]:
     """One page of the list of messages."""
-    given = {"limit": limit, "status": status and str(status), "cursor": cursor}
-    params = {name: value for name, value in given.items() if value is not None}
+    params = _given(limit=limit, status=_name(status), cursor=cursor)
     if matching is not None:
         params |= matching.parameters()
     return Request("GET", "messages", "list of messages", _page, params=params)
@@ -128,12 +128,11 @@ def retry(message_id: str, api_key: str | None) -> Request[Message]:
 
 
 def set_status(
-    message_id: str, status: Status, translation: str | None, error: str | ErrorRecord | None
+    message_id: str, status: Status | StatusName, translation: str | None, error: str | ErrorRecord | None
 ) -> Request[Message]:
     """Move a message on."""
-    body = {"status": str(status), "translation": translation, "error": error}
-    given = {name: value for name, value in body.items() if value is not None}
-    return _message("POST", message_id, "/status", content=_json(given))
+    body = _given(status=_name(status), translation=translation, error=error)
+    return _message("POST", message_id, "/status", content=_json(body))
 
 
 def timeline(message_id: str) -> Request[list[TimelineEntry]]:
@@ -177,11 +176,14 @@ def health() -> Request[dict[str, Any]]:
     return Request("GET", "", "version", _health)
 
 
-def stream(after: str | None, message_id: str | None, status: Status | None, to: str | None) -> Request[None]:
-    """The stream of changes, or of one message's."""
+def wanted(status: Status | StatusName | None, to: str | None, priority: int | None) -> dict[str, Any]:
+    """Which changes a stream has, as parameters of ``stream``."""
+    return _given(status=_name(status), to=to, priority=priority)
+
+
+def stream(after: str | None, message_id: str | None, params: Mapping[str, Any]) -> Request[None]:
+    """The stream of changes, those that are ``wanted``; or of all of one message's."""
     path = "events" if message_id is None else f"{_path(message_id)}/events"
-    given = {"status": status and str(status), "to": to}
-    params = {name: value for name, value in given.items() if value is not None}
     headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": after} if after else {})
     return Request("GET", path, "stream of changes", lambda _: None, params=params, headers=headers)
 
@@ -200,6 +202,14 @@ def body_of(submission: Submission) -> dict[str, Any]:
 def encoded(submission: Submission) -> bytes:
     """A submission as JSON."""
     return _json(body_of(submission))
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _name(status: Status | StatusName | None) -> str | None:
+    return None if status is None else str(status_of(status))
 
 
 def _json(data: Any) -> bytes:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from gateway import Gateway, event, gap, gateway
 from servers import Valkey, wait_until
 
 from tq.async_client import AsyncClient
+from tq.backend import Backend
 from tq.client import Client
-from tq.errors import ChangesMissed, ClientClosed, TooManyStreams, WaitTimeout
+from tq.errors import ChangesMissed, ClientClosed, InvalidMessage, TooManyStreams, WaitTimeout
 from tq.local import LocalClient
 from tq.messages import Status
 
@@ -137,6 +139,50 @@ def test_close_ends_a_wait_for_many(api: Api, local: LocalClient) -> None:
 
     with in_background(close), pytest.raises(ClientClosed, match="client was closed"):
         list(client.wait_many(["mine"]))
+
+
+# -- chosen ----------------------------------------------------------------------------------------
+
+
+def test_events_of_a_choice(kind: Any, between: Gateway, local: LocalClient) -> None:
+    """Statuses by name or as such, languages and priorities, in every combination; it lasts across a break."""
+    for name, to, priority in (("one", "fr", 9), ("two", "de", 9), ("three", "fr", 2)):
+        local.submit("Hello", message_id=name, to=to, priority=priority)
+        local.cancel(name)
+
+    def first(count: int, **wanted: Any) -> list[tuple[str, str]]:
+        with closing(client.events(after="0", **wanted)) as changes:
+            return [(change.message_id, str(change.status)) for change in islice(changes, count)]
+
+    with kind(between.url) as client:
+        assert first(2, priority=9, to="fr") == [("one", "queued"), ("one", "cancelled")]
+        assert first(2, priority=2) == [("three", "queued"), ("three", "cancelled")]
+        assert first(3, status="cancelled") == first(3, status=Status.CANCELLED)
+        between.refuse("/events", 2, 502)
+        assert first(1, status="cancelled", to="de", priority=9) == [("two", "cancelled")]
+
+
+def test_choices_that_are_none(kind: Any, api: Api) -> None:
+    """What the API would refuse, and what it would ignore."""
+    with kind(api.url) as client:
+        for wanted in ({"status": "asleep"}, {"priority": 11}):
+            with pytest.raises(InvalidMessage):
+                next(client.events(**wanted))
+        with pytest.raises(TypeError, match="message_id alone"):
+            next(client.events(message_id="mine", status="failed"))
+
+
+def test_names_of_statuses(api: Api, local: LocalClient) -> None:
+    """Wherever a status is asked for, its name will do: on the store as over HTTP."""
+    with Client(api.url) as client:
+        backends: tuple[Backend, ...] = (local, client)
+        for backend in backends:
+            name = backend.submit("Hello").message_id
+            assert backend.set_status(name, "running").status is Status.RUNNING
+            assert [each.message_id for each in backend.list("running")[0]] == [name]
+            assert backend.set_status(name, "completed", translation="Bonjour").ended
+            with pytest.raises(InvalidMessage, match="there is no status 'asleep'"):
+                backend.list("asleep")  # type: ignore[arg-type]
 
 
 # -- refused ---------------------------------------------------------------------------------------

@@ -52,6 +52,11 @@ Trouble = Callable[[Api], None]
 TROUBLES = [well, silent, gone]
 
 
+def names() -> set[str]:
+    """Of all threads."""
+    return {thread.name for thread in threading.enumerate()}
+
+
 def patient(client: Any, trouble: Trouble) -> dict[str, Callable[[], Any]]:
     """What takes long then."""
     waits = {
@@ -96,7 +101,7 @@ def test_close_ends_all(api: Api, local: LocalClient, trouble: Trouble) -> None:
         thread.join(60)
     assert time.monotonic() - began < SOON
     assert {name: type(end) for name, end in ends.items()} == dict.fromkeys(ways, ClientClosed)
-    wait_until(lambda: "tq-events" not in {each.name for each in threading.enumerate()}, "no reader is left")
+    wait_until(lambda: "tq-events" not in names(), "no reader is left")
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
@@ -122,6 +127,68 @@ async def test_close_ends_all_that_is_awaited(api: Api, local: LocalClient, trou
     ends = await asyncio.gather(*tasks, return_exceptions=True)
     assert time.monotonic() - began < SOON
     assert [type(end) for end in ends] == [ClientClosed] * len(ways)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_close_ends_events(api: Api, local: LocalClient, trouble: Trouble) -> None:
+    """A client that is closed in one thread ends the streams that are read in others, at once and without an error."""
+    local.submit("Hello", message_id="mine")
+    client = Client(api.url)
+    client.health()
+    seen: list[list[str]] = [[], []]
+    begun = threading.Event()
+    failures: list[BaseException] = []
+
+    def read(mine: list[str]) -> None:
+        try:
+            for change in client.events(after="0"):
+                mine.append(change.message_id)
+                begun.set()
+        except BaseException as error:  # noqa: BLE001 - it is what the test is about
+            failures.append(error)
+
+    threads = [threading.Thread(target=read, args=(each,)) for each in seen]
+    threads[0].start()
+    assert begun.wait(30)
+    trouble(api)
+    threads[1].start()
+    time.sleep(1)  # until they have found out
+    began = time.monotonic()
+    client.close()
+    for thread in threads:
+        thread.join(30)
+    assert time.monotonic() - began < SOON
+    assert not failures
+    assert seen[0] == ["mine"]
+    wait_until(lambda: "tq-events" not in names(), "no reader is left")
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+async def test_close_ends_awaited_events(api: Api, local: LocalClient, trouble: Trouble) -> None:
+    """The same with tasks, of which none is left."""
+    local.submit("Hello", message_id="mine")
+    client = AsyncClient(api.url)
+    await client.health()
+
+    seen: list[list[str]] = [[], []]
+    begun = asyncio.Event()
+
+    async def read(mine: list[str]) -> None:
+        async for change in client.events(after="0"):
+            mine.append(change.message_id)
+            begun.set()
+
+    first = asyncio.create_task(read(seen[0]))
+    await begun.wait()
+    trouble(api)
+    late = asyncio.create_task(read(seen[1]))
+    await asyncio.sleep(1)  # until they have found out
+    began = time.monotonic()
+    await client.close()
+    await asyncio.gather(first, late)
+    assert time.monotonic() - began < SOON
+    assert seen[0] == ["mine"]
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from api_server import Api
-from gateway import Gateway, gateway
+from gateway import Gateway
 from servers import Valkey
 
 from tq.errors import ApiError, ConnectionLost, Overloaded, QueueFull, TqError, Unreachable
@@ -24,13 +24,6 @@ def api(valkey: Valkey, environment: dict[str, str], tmp_path: Path) -> Iterator
     assert valkey.socket.exists()
     with Api(tmp_path, environment) as server:
         yield server
-
-
-@pytest.fixture
-def between(api: Api) -> Iterator[Gateway]:
-    """A proxy between a client and the API."""
-    with gateway(api.url) as found:
-        yield found
 
 
 REFUSALS = [

@@ -1,13 +1,10 @@
-"""Both clients of Python on streams of changes: called off, refused, and with changes missing."""
+"""Both clients of Python on streams of changes: of a choice, refused, and with changes missing."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -16,13 +13,13 @@ from typing import Any
 import pytest
 from api_server import Api
 from background import in_background
-from gateway import Gateway, event, gap, gateway
+from gateway import Gateway, event, gap
 from servers import Valkey, wait_until
 
 from tq.async_client import AsyncClient
 from tq.backend import Backend
 from tq.client import Client
-from tq.errors import ChangesMissed, ClientClosed, InvalidMessage, TooManyStreams, WaitTimeout
+from tq.errors import ChangesMissed, InvalidMessage, TooManyStreams, WaitTimeout
 from tq.local import LocalClient
 from tq.messages import Status
 
@@ -33,112 +30,6 @@ def api(valkey: Valkey, environment: dict[str, str], tmp_path: Path) -> Iterator
     assert valkey.socket.exists()
     with Api(tmp_path, environment) as server:
         yield server
-
-
-@pytest.fixture
-def between(api: Api) -> Iterator[Gateway]:
-    """A proxy between a client and the API."""
-    with gateway(api.url) as found:
-        yield found
-
-
-# -- called off ------------------------------------------------------------------------------------
-
-
-def silent(api: Api) -> None:
-    """The connection is taken, and nothing comes."""
-    os.kill(api.process.pid, signal.SIGSTOP)
-
-
-def gone(api: Api) -> None:
-    """Connections are refused."""
-    api.process.kill()
-
-
-def well(_: Api) -> None:
-    """It sends a sign of life every ten seconds."""
-
-
-@pytest.mark.parametrize("trouble", [well, silent, gone])
-def test_close_ends_events(api: Api, local: LocalClient, trouble: Callable[[Api], None]) -> None:
-    """A client that is closed in one thread ends the streams that are read in others, at once and without an error."""
-    local.submit("Hello", message_id="mine")
-    client = Client(api.url)
-    client.health()
-    seen: list[list[str]] = [[], []]
-    begun = threading.Event()
-    failures: list[BaseException] = []
-
-    def read(mine: list[str]) -> None:
-        try:
-            for change in client.events(after="0"):
-                mine.append(change.message_id)
-                begun.set()
-        except BaseException as error:  # noqa: BLE001 - it is what the test is about
-            failures.append(error)
-
-    threads = [threading.Thread(target=read, args=(each,)) for each in seen]
-    threads[0].start()
-    assert begun.wait(30)
-    trouble(api)
-    threads[1].start()
-    time.sleep(1)  # until they have found out
-    began = time.monotonic()
-    client.close()
-    for thread in threads:
-        thread.join(30)
-    assert time.monotonic() - began < 5
-    assert not failures
-    assert seen[0] == ["mine"]
-    api.process.kill()
-    wait_until(lambda: "tq-events" not in names(), "no reader is left")
-
-
-def names() -> set[str]:
-    """Of all threads."""
-    return {thread.name for thread in threading.enumerate()}
-
-
-@pytest.mark.parametrize("trouble", [well, silent, gone])
-async def test_close_ends_awaited_events(api: Api, local: LocalClient, trouble: Callable[[Api], None]) -> None:
-    """The same with tasks, of which none is left."""
-    local.submit("Hello", message_id="mine")
-    client = AsyncClient(api.url)
-    await client.health()
-
-    seen: list[list[str]] = [[], []]
-    begun = asyncio.Event()
-
-    async def read(mine: list[str]) -> None:
-        async for change in client.events(after="0"):
-            mine.append(change.message_id)
-            begun.set()
-
-    first = asyncio.create_task(read(seen[0]))
-    await begun.wait()
-    trouble(api)
-    late = asyncio.create_task(read(seen[1]))
-    await asyncio.sleep(1)  # until they have found out
-    began = time.monotonic()
-    await client.close()
-    await asyncio.gather(first, late)
-    assert time.monotonic() - began < 5
-    assert seen[0] == ["mine"]
-    assert asyncio.all_tasks() == {asyncio.current_task()}
-
-
-def test_close_ends_a_wait_for_many(api: Api, local: LocalClient) -> None:
-    """Whoever waits in another thread hears that the client was closed."""
-    local.submit("Hello", message_id="mine")
-    client = Client(api.url)
-
-    def close() -> None:
-        wait_until(lambda: "tq-events" in names(), "the stream is read")
-        time.sleep(0.5)  # until it is listened to
-        client.close()
-
-    with in_background(close), pytest.raises(ClientClosed, match="client was closed"):
-        list(client.wait_many(["mine"]))
 
 
 # -- chosen ----------------------------------------------------------------------------------------

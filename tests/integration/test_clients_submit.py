@@ -17,7 +17,7 @@ import pytest
 from api_server import Api
 from background import in_background
 from clients import Awaited
-from gateway import Gateway, gateway
+from gateway import Gateway
 from servers import Valkey, wait_until
 
 from tq.backend import make_submission
@@ -47,13 +47,6 @@ def api(valkey: Valkey, environment: dict[str, str], tmp_path: Path) -> Iterator
     assert valkey.socket.exists()
     with Api(tmp_path, environment | {"TQ_MAX_QUEUED": str(ROOM)}) as server:
         yield server
-
-
-@pytest.fixture
-def between(api: Api) -> Iterator[Gateway]:
-    """A proxy between a client and the API."""
-    with gateway(api.url) as found:
-        yield found
 
 
 @pytest.fixture(params=[Client, Awaited, LocalClient])

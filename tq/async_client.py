@@ -24,6 +24,7 @@ from tq.crowd import Crowd
 from tq.errors import PASSING, ClientClosed, ErrorRecord, TqError, UnknownMessage, about
 from tq.eventstream import EventStream, chosen
 from tq.failures import Failures, Retried
+from tq.fields import is_message_id
 from tq.figures import Stats
 from tq.filters import CANDIDATES, MessageFilter, only_one
 from tq.messages import Change, Message, Status, Submission, translation_of
@@ -275,8 +276,9 @@ class AsyncClient:
         try:
             return (await self.get(prefix)).message_id
         except UnknownMessage as unknown:
-            matching = MessageFilter(prefix=prefix)
-            found, _ = await self.list(limit=CANDIDATES + 1, matching=matching) if prefix else ([], None)
+            if not is_message_id(prefix):
+                raise  # what cannot be an id begins none
+            found, _ = await self.list(limit=CANDIDATES + 1, matching=MessageFilter(prefix=prefix))
             return only_one(found, prefix, unknown)
 
     async def timeline(self, message_id: str) -> builtins.list[TimelineEntry]:

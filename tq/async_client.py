@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
-from contextlib import aclosing, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, Unpack
@@ -27,6 +27,7 @@ from tq.failures import Failures, Retried
 from tq.fields import is_message_id
 from tq.figures import Stats
 from tq.filters import CANDIDATES, MessageFilter, only_one
+from tq.interruptible import Interruptible
 from tq.messages import Change, Message, Status, Submission, translation_of
 from tq.patience import PAUSES, ROUND, WAIT_BREAKS, Breaks, Deadline, Gathering, id_of
 from tq.plans import Get, Give, Hear, Listen, Look, Pause, Plan, gather, giving, watch
@@ -55,18 +56,7 @@ class _State:
     readers: WeakSet[AsyncChanges] = field(default_factory=WeakSet)
     polls: int = 0
     turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_MOST_REQUESTS))
-    #: Of all that takes time: whoever closes the client ends them.
-    limits: set[asyncio.Timeout] = field(default_factory=set)
-    closed: bool = False
-
-    def require_open(self) -> None:
-        """Return unless it was closed.
-
-        Raises:
-            ClientClosed: it was.
-        """
-        if self.closed:
-            raise ClientClosed
+    under_way: Interruptible = field(default_factory=Interruptible)
 
 
 class AsyncClient:
@@ -103,50 +93,23 @@ class AsyncClient:
     async def close(self) -> None:
         """See ``Client.close``; other tasks may be using it."""
         here = self._here
-        here.closed = True
+        here.under_way.bar()
         await here.crowd.close()
         for reader in list(here.readers):
             await reader.close()
-        for limit in list(here.limits):
-            with suppress(RuntimeError):  # its time is over already
-                limit.reschedule(0)
+        here.under_way.close()
         await here.http.aclose()
 
     async def aclose(self) -> None:
         """The same, by the name that ``contextlib.aclosing`` knows."""
         await self.close()
 
-    @asynccontextmanager
-    async def _limited(self, seconds: float | None) -> AsyncIterator[_State]:
-        """Around whatever takes time.
-
-        Raises:
-            TimeoutError: it took longer than that.
-            ClientClosed: the client was closed, before it or during it.
-        """
-        here = self._here
-        here.require_open()
-        try:
-            async with asyncio.timeout(seconds) as limit:
-                here.limits.add(limit)
-                yield here
-        except Exception:
-            # What was ended under it fails in many ways.
-            if here.closed:
-                raise ClientClosed from None
-            raise
-        finally:
-            here.limits.discard(limit)
-
     async def _send(self, request: Request[T]) -> T:
+        here = self._here
         with self._remote.reaching():
-            async with self._limited(request.within) as here, here.turns:
+            async with here.under_way.within(request.within), here.turns:
                 answer = await here.http.request(**self._remote.arguments(request))
         return self._remote.read(request, answer, answer.content)
-
-    async def _sleep(self, seconds: float) -> None:
-        async with self._limited(None):
-            await asyncio.sleep(seconds)
 
     def _breaks(self) -> Breaks:
         return Breaks(WAIT_BREAKS, met=self._remote.was_met)
@@ -157,7 +120,7 @@ class AsyncClient:
             case Request():
                 return await self._send(step)
             case Pause(seconds):
-                return await self._sleep(seconds)
+                return await self._here.under_way.sleep(seconds)
             case Get(message_id, within):
                 return await self._send(wire.get(message_id).bounded(within))
             case Look(ids, within):
@@ -388,7 +351,7 @@ class AsyncClient:
 
     def _reader(self, stream: EventStream, block: float | None) -> AsyncChanges:
         here = self._here
-        here.require_open()
+        here.under_way.require_open()
         reader = AsyncChanges(here.http, self._remote, stream, block)
         here.readers.add(reader)
         return reader

@@ -112,12 +112,17 @@ class AsyncChanges(AsyncIterator[list[Change]]):
                 return None
         batch, self._ready = self._ready, []
         with suppress(TimeoutError, asyncio.QueueEmpty):
-            item = self._inbox.get_nowait() if batch else await asyncio.wait_for(self._inbox.get(), self._block)
+            item = self._inbox.get_nowait() if batch else await self._next()
             while isinstance(item, list):
                 batch += item
                 item = self._inbox.get_nowait()
             return self._end(item, batch)
         return batch
+
+    async def _next(self) -> News | TqError | None:
+        # Not wait_for, which may take a cancellation for an answer (Python 3.11).
+        async with asyncio.timeout(self._block):
+            return await self._inbox.get()
 
     def _end(self, item: TqError | None, batch: list[Change]) -> list[Change] | None:
         """What the caller is told of what came after these changes: they come first."""
@@ -135,7 +140,8 @@ class AsyncChanges(AsyncIterator[list[Change]]):
     async def rest(self, seconds: float) -> None:
         """Sleep, unless it is closed meanwhile."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._closed.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._closed.wait()
 
     async def close(self) -> None:
         """End the connection; whoever waits for changes hears that there are no more."""

@@ -7,8 +7,7 @@ python examples/follow_events.py failed     # those that fail
 import sys
 from contextlib import suppress
 
-from tq import Client
-from tq.messages import Status
+from tq import Client, Status
 
 status = Status(sys.argv[1]) if sys.argv[1:] else None
 with Client() as tq, suppress(KeyboardInterrupt):

@@ -17,6 +17,7 @@ from api_server import CANARY, Api
 from cli_driver import SETTINGS, TQ, Cli, bare_environment
 from clients import Awaited
 from cutting_proxy import CuttingProxy
+from gateway import Gateway, gateway
 from llm_server import LlmServer
 from servers import Process, Valkey, wait_until
 
@@ -147,6 +148,13 @@ def proxy(api: Api) -> Iterator[CuttingProxy]:
     """Between a client and the API."""
     with CuttingProxy(api.port) as proxy:
         yield proxy
+
+
+@pytest.fixture
+def between(api: Api) -> Iterator[Gateway]:
+    """A proxy between a client and the API, which answers some requests itself."""
+    with gateway(api.url) as found:
+        yield found
 
 
 @pytest.fixture(params=[Client, Awaited])

@@ -2,27 +2,45 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tq.async_client import AsyncClient
     from tq.client import Client
+    from tq.errors import TqError
+    from tq.messages import Change, Message, Status
 
-__all__ = ["AsyncClient", "Client", "__version__"]
+    __version__: str
+
+__all__ = ["AsyncClient", "Change", "Client", "Message", "Status", "TqError", "__version__"]
+
+_HOMES = {
+    "AsyncClient": "tq.async_client",
+    "Change": "tq.messages",
+    "Client": "tq.client",
+    "Message": "tq.messages",
+    "Status": "tq.messages",
+    "TqError": "tq.errors",
+}
 
 
-def __getattr__(name: str) -> Any:
-    # Resolved on first use: `tq --help` must pay neither for httpx nor for reading the metadata.
-    if name == "Client":
-        from tq.client import Client
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
-        return Client
-    if name == "AsyncClient":
-        from tq.async_client import AsyncClient
 
-        return AsyncClient
-    if name == "__version__":
-        from importlib.metadata import version
+if not TYPE_CHECKING:  # with it no checker of types would find fault with a name that there is not
 
-        return version("tq")
-    raise AttributeError(f"module 'tq' has no attribute {name!r}")
+    def __getattr__(name: str) -> object:
+        # Resolved on first use: `tq --help` must pay neither for httpx nor for reading the metadata.
+        if name in _HOMES:
+            from importlib import import_module
+
+            found = getattr(import_module(_HOMES[name]), name)
+        elif name == "__version__":
+            from importlib.metadata import version
+
+            found = version("tq")
+        else:
+            raise AttributeError(f"module 'tq' has no attribute {name!r}")
+        globals()[name] = found
+        return found

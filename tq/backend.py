@@ -8,125 +8,34 @@ from __future__ import annotations
 import builtins
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from types import TracebackType
-from typing import Any, ClassVar, Literal, Self, TypedDict, Unpack
+from typing import Any, ClassVar, Self, TypeVar, Unpack
 
-from pydantic import JsonValue
-
-from tq.errors import ErrorRecord, TqError, UnknownMessage, Unreachable
+from tq.errors import ErrorRecord, TqError, UnknownMessage, about
 from tq.failures import Failures, Retried
 from tq.fields import is_message_id
 from tq.figures import Stats
 from tq.filters import CANDIDATES, MessageFilter, only_one
-from tq.messages import Change, Message, Status, Submission, parse_submission, translation_of
-from tq.patience import ROUND, WAIT_BREAKS, Breaks, Gathering, Watching, id_of
+from tq.messages import Change, Message, Status, Submission, translation_of
+from tq.patience import ROUND, WAIT_BREAKS, Breaks, Deadline, Gathering, id_of
+from tq.plans import Get, Give, Hear, Listen, Look, Pause, Plan, gather, giving, watch
+from tq.statuses import StatusName
+from tq.submissions import SubmissionFields, checked, make_submission, prepared
 from tq.tallies import History
 from tq.timeline import TimelineEntry
 
+__all__ = ["Backend", "Changes", "SubmissionFields", "make_submission"]
 
-class SubmissionFields(TypedDict, total=False):
-    """What may be said of a text by keyword; absent and None are the same.
-
-    ``to`` and ``source`` are BCP 47 tags; ``priority`` is 0 to 10, 10 the most urgent; ``context`` is sent
-    and not translated; ``formality`` is ``formal`` or ``informal``; ``glossary`` maps terms to their
-    translations, or is a list of ``{"source", "target", "mandatory"}``; ``callback_url`` gets a signed webhook when the
-    message has ended; ``cache`` = False never takes an earlier translation; ``parameters`` are sent with the
-    request (``temperature``); ``metadata`` are further keys of the caller's own.
-    """
-
-    to: str | None
-    source: str | None
-    domain: str | None
-    model: str | None
-    priority: int | None
-    metadata: Mapping[str, JsonValue] | None
-    context: str | None
-    formality: Literal["formal", "informal"] | None
-    instructions: str | None
-    glossary: Mapping[str, str] | Sequence[Mapping[str, JsonValue]] | None
-    cache: bool | None
-    fallback_models: Sequence[str] | None
-    parameters: Mapping[str, JsonValue] | None
-    callback_url: str | None
-    message_id: str | None
-    api_key: str | None
-
-
-def make_submission(content: str, **fields: Unpack[SubmissionFields]) -> Submission:
-    """A submission from friendly keywords.
-
-    Raises:
-        InvalidMessage: with an entry in ``errors`` for each thing that is wrong.
-    """
-    glossary = fields.get("glossary")
-    known = {
-        "source_language": fields.get("source"),
-        "target_language": fields.get("to"),
-        "domain": fields.get("domain"),
-        "context": fields.get("context"),
-        "formality": fields.get("formality"),
-        "instructions": fields.get("instructions"),
-        "glossary": dict(glossary) if isinstance(glossary, Mapping) else glossary and [*map(dict, glossary)],
-    }
-    models, parameters = fields.get("fallback_models"), fields.get("parameters")
-    body = {
-        "content": content,
-        "model_name": fields.get("model"),
-        "api_key": fields.get("api_key"),
-        "priority": fields.get("priority"),
-        "metadata": {
-            **(fields.get("metadata") or {}),
-            **{name: value for name, value in known.items() if value is not None},
-        },
-        "cache": fields.get("cache"),
-        "fallback_models": None if models is None else [*models],
-        "parameters": None if parameters is None else {**parameters},
-        "callback_url": fields.get("callback_url"),
-        "message_id": fields.get("message_id"),
-    }
-    return parse_submission({name: value for name, value in body.items() if value is not None})
-
-
-def checked(submission: str | Submission, fields: SubmissionFields) -> Submission:
-    """What ``submit`` takes, as a submission.
-
-    Raises:
-        InvalidMessage: the text or a keyword breaks the contract.
-        TypeError: a submission with keywords.
-    """
-    if isinstance(submission, str):
-        return make_submission(submission, **fields)
-    if fields:
-        raise TypeError("a Submission says everything itself: pass keywords with a text only")
-    return submission
-
-
-def prepared(
-    submissions: Iterable[str | Submission | TqError], fields: SubmissionFields
-) -> Iterator[Submission | TqError]:
-    """What ``submit_many`` takes, each as a submission or as the error that it is, or has.
-
-    Raises:
-        TypeError: a submission with keywords, or several texts with one id.
-    """
-    if fields.get("message_id") is not None:
-        raise TypeError("one message_id cannot be that of several messages")
-    return (item if isinstance(item, TqError) else _tried(item, fields) for item in submissions)
-
-
-def _tried(submission: str | Submission, fields: SubmissionFields) -> Submission | TqError:
-    try:
-        return checked(submission, fields)
-    except TqError as error:
-        return error
+T = TypeVar("T")
 
 
 class Changes(Iterator[list[Change]]):
     """Batches of changes for ever, an empty one for each quiet round.
 
-    ``next`` raises ``Unreachable`` while nothing answers; called again it goes on where it was, so that
-    a broker's restart loses no change.
+    ``next`` raises one of ``errors.PASSING`` while nothing answers; called again it goes on where it was, so that
+    a broker's restart loses no change. It raises ``ChangesMissed`` where some were lost, and goes on after them.
     """
 
     def close(self) -> None:
@@ -157,7 +66,8 @@ class Backend(ABC):
         """Submit a message: ``submit("Hello", to="fr", priority=9)``, or a ``Submission``.
 
         It is durable when this returns. The same id or idempotency key with the same body answers
-        the message that is there.
+        the message that is there; so an error's ``message_id`` tells whether it was stored all the same (``get``), or
+        stores it (``submit`` with that).
 
         Raises:
             InvalidMessage: the message breaks the contract; ``errors`` says where.
@@ -166,7 +76,9 @@ class Backend(ABC):
             IdempotencyConflict: the key was used with another body.
             QueueFull: TQ_MAX_QUEUED messages wait already.
         """
-        return self._submit(checked(message, fields), idempotency_key)
+        submission = checked(message, fields, idempotency_key)
+        with about(submission.message_id):
+            return self._submit(submission, idempotency_key)
 
     @abstractmethod
     def _submit(self, submission: Submission, idempotency_key: str | None) -> Message: ...
@@ -176,13 +88,35 @@ class Backend(ABC):
     ) -> builtins.list[Message | TqError]:
         """Submit any number: ``submit_many(["Hello", "World"], to="fr")``, or submissions that say all themselves.
 
-        One result each, in order: the message or why it was refused. An item that is an error already (it
-        could not be made) is passed on in its place.
+        One result each, in order: the message or why it was refused, with its id as ``message_id``. An item that
+        is an error already (it could not be made) is passed on in its place.
         """
-        return self._submit_many(prepared(submissions, fields))
+        return [*self.submit_each(submissions, **fields)]
+
+    def submit_each(
+        self,
+        submissions: Iterable[str | Submission | TqError],
+        *,
+        patience: float = 0.0,
+        **fields: Unpack[SubmissionFields],
+    ) -> Iterator[Message | TqError]:
+        """The results of ``submit_many`` as they come, for more than memory holds: items are taken as they are sent.
+
+        They go in batches, and nothing goes before the first result is asked for.
+
+        Args:
+            submissions: as ``submit_many`` takes them.
+            patience: seconds for which items are submitted again that were refused because TQ_MAX_QUEUED messages
+                wait, and for which it is waited for an API that is away; from the last progress on.
+            **fields: of all texts.
+
+        Raises:
+            TqError: the first batch failed as a whole, so that nothing is known to be stored.
+        """
+        return self._each(self._submitting(prepared(submissions, fields), patience))
 
     @abstractmethod
-    def _submit_many(self, submissions: Iterable[Submission | TqError]) -> builtins.list[Message | TqError]: ...
+    def _submitting(self, submissions: Iterable[Submission | TqError], patience: float) -> Plan[None]: ...
 
     def translate(
         self, message: str | Submission, *, timeout: float | None = None, **fields: Unpack[SubmissionFields]
@@ -194,7 +128,9 @@ class Backend(ABC):
                 that its type names (``InvalidKey``, ``Refused``, …).
             MessageCancelled: somebody cancelled it.
         """
-        return translation_of(self.wait(self.submit(message, **fields), timeout))
+        message = checked(message, fields)
+        with about(message.message_id):
+            return translation_of(self.wait(self.submit(message), timeout))
 
     @abstractmethod
     def get(self, message_id: str) -> Message:
@@ -211,7 +147,7 @@ class Backend(ABC):
     @abstractmethod
     def list(
         self,
-        status: Status | None = None,
+        status: Status | StatusName | None = None,
         *,
         limit: int = 50,
         cursor: str | None = None,
@@ -294,7 +230,12 @@ class Backend(ABC):
 
     @abstractmethod
     def set_status(
-        self, message_id: str, status: Status, *, translation: str | None = None, error: str | ErrorRecord | None = None
+        self,
+        message_id: str,
+        status: Status | StatusName,
+        *,
+        translation: str | None = None,
+        error: str | ErrorRecord | None = None,
     ) -> Message:
         """Move a message on, for a program that translates outside of tq's workers.
 
@@ -336,14 +277,7 @@ class Backend(ABC):
             WaitTimeout: it had not ended after ``timeout`` seconds.
             UnknownMessage: there is none.
         """
-        watching = Watching(timeout, self._pauses)
-        while True:
-            message = self.get(id_of(message_id))
-            if watching.is_news(message):
-                yield message
-            if message.ended:
-                return
-            time.sleep(watching.pause(message))
+        return self._each(watch(id_of(message_id), Deadline(timeout), self._pauses, self._breaks()))
 
     def wait(self, message_id: str | Message, timeout: float | None = None) -> Message:
         """The message once it has ended; look at its ``status``.
@@ -372,25 +306,65 @@ class Backend(ABC):
         """
         waiting = Gathering(messages, timeout)
         yield from waiting.ended
-        if not waiting:
-            return
-        # Opened before the first look: what changes in between is seen twice rather than never.
-        changes = self.changes(block=ROUND)
-        breaks = Breaks(WAIT_BREAKS, met=lambda: True)
+        with closing(self._each(gather(waiting, self._breaks()))) as results:
+            for _, result in results:
+                if isinstance(result, TqError):
+                    raise result
+                yield result
+
+    # -- how they are done -------------------------------------------------------------------------
+
+    def _breaks(self) -> Breaks:
+        return Breaks(WAIT_BREAKS, met=lambda: False)
+
+    def _sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    def _do(self, step: object) -> Any:
+        """Take a step."""
+        match step:
+            case Pause(seconds):
+                self._sleep(seconds)
+            case Get(message_id):
+                return self.get(message_id)
+            case Look(ids):
+                return self.get_many(ids)
+            case Listen():
+                return self.changes(block=ROUND)
+            case Hear(ear):
+                return next(ear)
+            case _:
+                raise NotImplementedError(step)
+        return None
+
+    def _each(self, plan: Plan[Any]) -> Generator[Any, None, None]:
+        """What a plan gives, as it does."""
+        ears: list[Changes] = []
+        answer: Any = None
+        failure: TqError | None = None
         try:
-            while waiting:
+            while True:
                 try:
-                    due = waiting.due()
-                    for _, result in waiting.found(due, self.get_many(due)):
-                        if isinstance(result, TqError):
-                            raise result
-                        yield result
-                    waiting.hear(next(changes) if waiting else ())
-                    breaks.over()
-                except Unreachable as error:
-                    waiting.miss()
-                    time.sleep(waiting.deadline.within(breaks.pause(error)))
-                if waiting:
-                    waiting.require_time()
+                    step = plan.send(answer) if failure is None else plan.throw(failure)
+                except StopIteration:
+                    return
+                answer = failure = None
+                if isinstance(step, Give):
+                    yield from step.items
+                    continue
+                try:
+                    answer = self._do(step)
+                except TqError as error:
+                    failure = error
+                if isinstance(answer, Changes):
+                    ears.append(answer)
         finally:
-            changes.close()
+            plan.close()
+            for ear in ears:
+                ear.close()
+
+    def _take(self, plan: Plan[T]) -> T:
+        """What a plan returns."""
+        [result] = self._each(giving(plan))
+        taken: T = result
+        return taken

@@ -13,18 +13,18 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, get_args
 from urllib.parse import SplitResult, parse_qs, unquote, urlencode, urlsplit
 from urllib.request import ProxyHandler, Request, build_opener
 
 from tq.settings import Settings, get_settings, is_loopback
+from tq.statuses import StatusName
 
 #: Ids that are offered at most, and seconds that they may take: a shell that hangs is worse than no completion.
 _MOST: Final = 50
 _PATIENCE: Final = 0.3
 #: Ids that one command looks at.
 _SCANNED: Final = 2000
-_STATUSES: Final = ("queued", "running", "retrying", "completed", "failed", "cancelled")
 #: How an id may begin; what else was typed begins none.
 _BEGINNING: Final = re.compile(r"[\w.~:@+=-]*", re.ASCII)
 
@@ -73,7 +73,7 @@ def _from_store(settings: Settings, prefix: str, statuses: Sequence[str]) -> lis
         known = sorted(
             (
                 (int(float(seq)), message_id, status)
-                for status in statuses or _STATUSES
+                for status in statuses or get_args(StatusName)
                 for message_id, seq in _ids(ask, status, prefix)
             ),
             reverse=True,

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from copy import copy
 
-from tq.errors import TqError, WaitTimeout
+from tq.errors import ClientClosed, TqError
 from tq.messages import Message
-from tq.patience import Gathering
+from tq.patience import Deadline, Gathering
 
 _Results = AsyncGenerator[tuple[str, Message | TqError], None]
 
@@ -26,13 +27,13 @@ class Crowd:
         self._waiting: dict[str, set[asyncio.Future[Message]]] = {}
         self._task: asyncio.Task[None] | None = None
 
-    async def wait(self, message_id: str, timeout: float | None) -> Message:
+    async def wait(self, message_id: str, deadline: Deadline) -> Message:
         """The message once it has ended.
 
         Raises:
-            WaitTimeout: it had not ended after ``timeout`` seconds.
+            WaitTimeout: it had not ended at the deadline.
             UnknownMessage: there is none.
-            RuntimeError: the client was closed.
+            ClientClosed: the client was closed.
         """
         future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         waiting = self._waiting.setdefault(message_id, set())
@@ -41,12 +42,12 @@ class Crowd:
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run(), name="tq-crowd")
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(deadline.left):
                 return await future
         except TimeoutError:
-            raise WaitTimeout(
-                f"message {message_id} has not ended after {timeout or 0:g} s", fix="it goes on: wait for it again"
-            ) from None
+            missed = deadline.missed(f"message {message_id} has not ended", fix="it goes on: wait for it again")
+            missed.message_id = message_id
+            raise missed from None
         finally:
             waiting.discard(future)
             if not waiting and self._waiting.get(message_id) is waiting:
@@ -54,13 +55,13 @@ class Crowd:
                 self._gathering.drop(message_id)
 
     async def _run(self) -> None:
-        failure: Exception = RuntimeError("the client was closed while a message was waited for")
+        failure: Exception = ClientClosed()
         try:
             while self._gathering:  # somebody may have come while the last stream was closed
                 async with aclosing(self._gather(self._gathering)) as results:
                     async for message_id, result in results:
                         self._tell(message_id, result)
-        except TqError as error:
+        except (TqError, ClientClosed) as error:
             failure = error
         finally:
             for message_id in list(self._waiting):
@@ -71,7 +72,11 @@ class Crowd:
         for future in self._waiting.pop(message_id, ()):
             if future.done():
                 continue
-            if isinstance(result, Exception):
+            if isinstance(result, TqError):
+                error = copy(result)  # each has their own, which is raised in their own place
+                error.message_id = message_id
+                future.set_exception(error)
+            elif isinstance(result, Exception):
                 future.set_exception(result)
             else:
                 future.set_result(result)

@@ -12,7 +12,8 @@ events, Flower, logs and HTTP answers.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, NotRequired, TypedDict
+from contextlib import contextmanager
+from typing import Any, ClassVar, Final, NotRequired, TypedDict
 
 
 class ViolationRecord(TypedDict):
@@ -54,6 +55,11 @@ class TqError(Exception):
         what: one sentence that names the problem.
         why: the cause, when it is known and not already in ``what``.
         fix: what the reader can do about it.
+
+    Attributes:
+        message_id: the message that it is about, where a client knows: one whose submit failed may be looked up by it,
+            or submitted again with it.
+        retry_after: seconds that whoever refused asks to wait, or None.
     """
 
     type: ClassVar[str] = "internal"
@@ -61,6 +67,9 @@ class TqError(Exception):
     retryable: ClassVar[bool] = False
     http_status: ClassVar[int] = 500
     exit_code: ClassVar[int] = 1
+
+    message_id: str | None = None
+    retry_after: float | None = None
 
     def __init__(self, what: str, *, why: str = "", fix: str = "") -> None:
         super().__init__(what)
@@ -80,6 +89,16 @@ class TqError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         # Celery pickles or re-creates exceptions by class and args: keep the keyword parts too.
         return (_rebuild, (type(self), self.__dict__, self.args))
+
+
+@contextmanager
+def about(message_id: str | None) -> Iterator[None]:
+    """Errors that leave this say which message they are about."""
+    try:
+        yield
+    except TqError as error:
+        error.message_id = error.message_id or message_id
+        raise
 
 
 def _rebuild(cls: type[TqError], state: dict[str, Any], args: tuple[Any, ...]) -> TqError:
@@ -329,6 +348,10 @@ class ConnectionLost(Unreachable):
         self.refused = refused
 
 
+class NoAnswer(ConnectionLost):
+    """The API took the connection, and did not answer in time; nobody knows whether the request arrived."""
+
+
 class StoreRefused(TqError):
     """Redis answered but refuses us: wrong password, missing permission."""
 
@@ -376,6 +399,18 @@ class TooManyStreams(TqError):
     retryable = True
     http_status = 429
     exit_code = 5
+
+
+class ChangesMissed(TqError):
+    """Changes were dropped from the stream before they were read; ``cursor`` is where it goes on."""
+
+    type = "changes-missed"
+    title = "Changes were missed"
+    http_status = 410
+
+    def __init__(self, what: str, *, cursor: str = "", why: str = "", fix: str = "") -> None:
+        super().__init__(what, why=why, fix=fix)
+        self.cursor = cursor
 
 
 class WaitTimeout(TqError):
@@ -633,6 +668,19 @@ def _tree(cls: type[TqError]) -> Iterator[type[TqError]]:
     for sub in cls.__subclasses__():
         yield from _tree(sub)
 
+
+class ClientClosed(RuntimeError):
+    """The client was closed, here or in another thread or task; its connections are gone.
+
+    Not a ``TqError``: nothing is wrong with what was asked, nor with who was asked.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("the client was closed")
+
+
+#: What passes by itself: an API, or a Redis behind it, that is away, restarts, or has no room just now.
+PASSING: Final = (Unreachable, Overloaded, TooManyStreams)
 
 #: slug -> class, for all errors above: what ``tq.Client`` raises again from a problem document.
 ERRORS: dict[str, type[TqError]] = {cls.type: cls for cls in _tree(TqError) if "type" in cls.__dict__}

@@ -12,7 +12,7 @@ from typing import Final, NoReturn
 from tq.backend import Backend
 from tq.board import figures
 from tq.config import SettingLine, setting_lines
-from tq.errors import BudgetExceeded, TqError, Unreachable
+from tq.errors import PASSING, BudgetExceeded, TqError
 from tq.filters import MessageFilter
 from tq.layout import columns, count
 from tq.lines import COLUMNS, aligned, line, row_of
@@ -132,7 +132,7 @@ def watch_stats(backend: Backend, *, as_json: bool) -> NoReturn:
         while True:
             try:
                 show_stats(backend, as_json=as_json)
-            except Unreachable as error:
+            except PASSING as error:
                 if not down:
                     note(f"connection lost ({error.what}); trying again")
                 down = True
@@ -152,7 +152,7 @@ def watch_stats(backend: Backend, *, as_json: bool) -> NoReturn:
             time.sleep(_WATCH)
             try:
                 screen.figures(backend.stats())
-            except Unreachable as error:
+            except PASSING as error:
                 screen.say(trouble=f"connection lost ({error.what}); trying again")
 
 

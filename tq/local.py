@@ -7,8 +7,9 @@ broker. Synchronous: it steps through the portal.
 from __future__ import annotations
 
 import builtins
-from collections.abc import Coroutine, Iterable
-from typing import Any, TypeVar
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, Final, TypeVar
 
 from tq.backend import Backend, Changes
 from tq.connection import NOBODY_LISTENS
@@ -16,14 +17,20 @@ from tq.errors import ErrorRecord, TqError, Unreachable
 from tq.failures import Failures, Retried
 from tq.figures import Stats
 from tq.filters import MessageFilter
-from tq.messages import Change, Message, Status, Submission
+from tq.messages import Change, Message, Status, Submission, status_of
+from tq.plans import Plan
 from tq.portal import PerProcess, get_portal
 from tq.queue import TranslationQueue
 from tq.settings import Settings
+from tq.statuses import StatusName
+from tq.submissions import Batch, Store, submit_each
 from tq.tallies import History
 from tq.timeline import TimelineEntry
 
 T = TypeVar("T")
+
+#: Messages that are stored at once.
+_BATCH: Final = 1000
 
 
 class LocalClient(Backend):
@@ -70,8 +77,13 @@ class LocalClient(Backend):
         """Returns when a worker has been woken too."""
         return self._call_and_wake(self._queue.submit(submission, idempotency_key))
 
-    def _submit_many(self, submissions: Iterable[Submission | TqError]) -> builtins.list[Message | TqError]:
-        return self._call_and_wake(self._queue.submit_many([*submissions]))
+    def _submitting(self, submissions: Iterable[Submission | TqError], patience: float) -> Plan[None]:
+        return submit_each(_batches(submissions), _store, patience)
+
+    def _do(self, step: object) -> Any:
+        if isinstance(step, Store):
+            return self._call_and_wake(self._queue.submit_many(step.submissions))
+        return super()._do(step)
 
     def get(self, message_id: str) -> Message:
         """See ``TranslationQueue.get``."""
@@ -83,14 +95,15 @@ class LocalClient(Backend):
 
     def list(
         self,
-        status: Status | None = None,
+        status: Status | StatusName | None = None,
         *,
         limit: int = 50,
         cursor: str | None = None,
         matching: MessageFilter | None = None,
     ) -> tuple[builtins.list[Message], str | None]:
         """See ``TranslationQueue.list``."""
-        return self.call(self._queue.list(status, limit=limit, cursor=cursor, matching=matching))
+        wanted = None if status is None else status_of(status)
+        return self.call(self._queue.list(wanted, limit=limit, cursor=cursor, matching=matching))
 
     def timeline(self, message_id: str) -> builtins.list[TimelineEntry]:
         """See ``TranslationQueue.timeline``."""
@@ -128,10 +141,16 @@ class LocalClient(Backend):
         return self._call_and_wake(self._queue.retry(message_id, api_key))
 
     def set_status(
-        self, message_id: str, status: Status, *, translation: str | None = None, error: str | ErrorRecord | None = None
+        self,
+        message_id: str,
+        status: Status | StatusName,
+        *,
+        translation: str | None = None,
+        error: str | ErrorRecord | None = None,
     ) -> Message:
         """See ``TranslationQueue.set_status``."""
-        return self._call_and_wake(self._queue.set_status(message_id, status, translation=translation, error=error))
+        moving = self._queue.set_status(message_id, status_of(status), translation=translation, error=error)
+        return self._call_and_wake(moving)
 
     def stats(self) -> Stats:
         """See ``TranslationQueue.stats``."""
@@ -157,6 +176,17 @@ class LocalClient(Backend):
         """
         self.call(self._queue.store.ping())
         return {"status": "ok"}
+
+
+def _batches(submissions: Iterable[Submission | TqError]) -> Iterator[Batch[Submission]]:
+    items = iter(submissions)
+    while batch := [*islice(items, _BATCH)]:
+        yield Batch(each if isinstance(each, TqError) else (each.message_id, each) for each in batch)
+
+
+def _store(batch: Sequence[tuple[str | None, Submission]]) -> Plan[Sequence[Message | TqError]]:
+    answers: Sequence[Message | TqError] = yield Store([submission for _, submission in batch])
+    return answers
 
 
 class _StreamOfStore(Changes):

@@ -24,6 +24,7 @@ from tq.fields import (
     SomeText,
     Whole,
 )
+from tq.statuses import StatusName
 
 # -- states ----------------------------------------------------------------------------------------
 
@@ -37,6 +38,18 @@ class Status(StrEnum):
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
+
+
+def status_of(status: Status | StatusName) -> Status:
+    """The status of this name.
+
+    Raises:
+        InvalidMessage: there is none.
+    """
+    try:
+        return Status(status)
+    except ValueError:
+        raise InvalidMessage(f"there is no status {status!r}", fix=f"one of {', '.join(Status)}") from None
 
 
 TERMINAL: Final = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
@@ -394,9 +407,10 @@ class Change(BaseModel):
 
 def failure(message: Message) -> TqError:
     """The error of a message as an exception of the class that its type names."""
-    if message.error is None:
-        return AttemptError(f"message {message.message_id} failed without a recorded error")
-    return ERRORS.get(message.error.type, AttemptError)(message.error.message)
+    kind, what = (message.error.type, message.error.message) if message.error else ("", "it failed without an error")
+    error = ERRORS.get(kind, AttemptError)(what)
+    error.message_id = message.message_id
+    return error
 
 
 def translation_of(message: Message) -> str:

@@ -11,11 +11,10 @@ import typer
 
 from tq.errors import TqError, Unauthorised, UsageError
 from tq.languages import OFFERED, check_language
+from tq.statuses import StatusName
 
 if TYPE_CHECKING:
     from tq.backend import Backend
-
-StatusName = Literal["queued", "running", "retrying", "completed", "failed", "cancelled"]
 
 
 class _InAnyCase(str):

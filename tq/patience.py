@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from tq.errors import ConnectionLost, TqError, Unreachable, WaitTimeout
-from tq.messages import TERMINAL, Change, Message
+from tq.errors import ConnectionLost, NoAnswer, TooManyStreams, TqError, WaitTimeout
+from tq.messages import TERMINAL, Change, Message, Status
 
 #: Messages that are looked at with one request.
 LOOK: Final = 200
@@ -17,8 +17,16 @@ PAUSES: Final = (0.05, 1.0)
 ROUND: Final = 0.2
 #: Seconds for which a wait, or a stream, puts up with an API that cannot be reached.
 WAIT_BREAKS: Final = 30.0
+#: Seconds that the first requests of who waits have, and the last one at the deadline.
+_FIRST: Final = 1.0
+LAST: Final = 0.25
+#: Seconds until a full queue is tried again: the first pause, and the longest.
+_FULL: Final = (0.25, 5.0)
+#: Seconds until a place among those who listen is asked for again, if the API does not say.
+_DEAF: Final = 10.0
 #: Seconds until what broke is tried again: the first pause, and the longest.
 _BREAKS: Final = (0.1, 2.0)
+_LEAST_TRIES: Final = 3
 
 
 def id_of(message: str | Message) -> str:
@@ -35,50 +43,83 @@ class Deadline:
 
     def __init__(self, timeout: float | None) -> None:
         self.timeout = timeout
-        self._end = None if timeout is None else time.monotonic() + timeout
+        now = time.monotonic()
+        self._end = None if timeout is None else now + timeout
+        self._least = now + _FIRST
 
     @property
     def passed(self) -> bool:
         """Whether it has ended."""
         return self._end is not None and time.monotonic() >= self._end
 
+    @property
+    def left(self) -> float | None:
+        """Seconds until then; None: no end."""
+        return None if self._end is None else max(0.0, self._end - time.monotonic())
+
+    @property
+    def bound(self) -> float | None:
+        """Seconds that a request may take which begins now; None: as many as usual.
+
+        However short the timeout is, there is time for a first look, and for one at the deadline.
+        """
+        return None if self._end is None else max(max(self._end, self._least) - time.monotonic(), LAST)
+
     def within(self, seconds: float) -> float:
         """That many seconds, or fewer if it ends before."""
         return seconds if self._end is None else max(0.0, min(seconds, self._end - time.monotonic()))
+
+    def missed(self, what: str, *, because: TqError | None = None, fix: str) -> WaitTimeout:
+        """What is raised when it has passed: ``what`` says what had not happened by then."""
+        # Not what floats are: 1.9999871.
+        spoken = f"{self.timeout or 0:.2f}".rstrip("0").rstrip(".")
+        return WaitTimeout(f"{what} after {spoken} s", why=because.record()["message"] if because else "", fix=fix)
 
 
 class Watching:
     """One message that is looked at again and again.
 
     Args:
-        timeout: seconds; None: for ever.
+        message_id: which.
+        deadline: until when.
         pauses: seconds between two looks: the first pause, and the longest.
     """
 
-    def __init__(self, timeout: float | None, pauses: tuple[float, float]) -> None:
-        self.deadline = Deadline(timeout)
+    def __init__(self, message_id: str, deadline: Deadline, pauses: tuple[float, float]) -> None:
+        self._message_id = message_id
+        self._deadline = deadline
         self._pause, self._longest = pauses
-        self._seen: object = None
+        self._seen: tuple[Status, int] | None = None
 
     def is_news(self, message: Message) -> bool:
         """Whether its status or attempt is another one than at the last look."""
         before, self._seen = self._seen, (message.status, message.attempts)
         return self._seen != before
 
-    def pause(self, message: Message) -> float:
+    def pause(self) -> float:
         """Seconds until the next look.
 
         Raises:
             WaitTimeout: there is no time left.
         """
-        if self.deadline.passed:
-            raise WaitTimeout(
-                f"message {message.message_id} is still {message.status} after {self.deadline.timeout or 0:g} s",
-                fix="it goes on: ask again with `tq status`",
-            )
-        pause = self.deadline.within(self._pause)
+        self.require_time()
+        pause = self._deadline.within(self._pause)
         self._pause = min(self._pause * 1.5, self._longest)
         return pause
+
+    def require_time(self, because: TqError | None = None) -> None:
+        """Return while there is time left.
+
+        Raises:
+            WaitTimeout: there is none; ``because`` of what the last look raised, if it did.
+        """
+        if self._deadline.passed:
+            stands = f"is still {self._seen[0]}" if self._seen else "has not ended"
+            missed = self._deadline.missed(
+                f"message {self._message_id} {stands}", because=because, fix="it goes on: ask again with `tq status`"
+            )
+            missed.message_id = self._message_id
+            raise missed
 
 
 class Gathering:
@@ -133,6 +174,11 @@ class Gathering:
         """Changes may have been missed: all are to be looked at again."""
         self._due = dict.fromkeys(self._open)
 
+    @property
+    def is_due(self) -> bool:
+        """Whether there are further ones to look at."""
+        return bool(self._due)
+
     def due(self) -> list[str]:
         """Ids to look at now: few looks at many, rather than one at each as it ends."""
         if len(self._due) < min(LOOK, len(self._open)) and time.monotonic() - self._looked < ROUND:
@@ -152,21 +198,68 @@ class Gathering:
                 self.drop(message_id)
                 yield message_id, result
 
-    def require_time(self) -> None:
+    def require_time(self, because: TqError | None = None) -> None:
         """Return while there is time left.
 
         Raises:
-            WaitTimeout: there is none.
+            WaitTimeout: there is none; ``because`` of what the last look raised, if it did.
         """
         if self.deadline.passed:
-            raise WaitTimeout(
-                f"{len(self._open)} of {self._count} messages have not ended after {self.deadline.timeout or 0:g} s",
+            raise self.deadline.missed(
+                f"{len(self._open)} of {self._count} messages have not ended",
+                because=because,
                 fix="they go on: wait for them again",
             )
 
 
+class Progress:
+    """For how long a full queue is waited for: some seconds from the last message on that it took.
+
+    Args:
+        patience: seconds; 0: it is not.
+    """
+
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
+        self._since: float | None = None
+        self._pause = _FULL[0]
+
+    def made(self) -> None:
+        """It took some."""
+        self._since, self._pause = None, _FULL[0]
+
+    def pause(self, asked: float | None) -> float | None:
+        """Seconds until the next try, as many as the API asks for, if it does; None: no more tries."""
+        now = time.monotonic()
+        self._since = self._since or now
+        left = self._since + self._patience - now
+        if left <= 0:
+            return None
+        pause, self._pause = self._pause, min(self._pause * 2, _FULL[1])
+        return min(asked or pause, left)
+
+
+class Ears:
+    """Whether the API lets us listen to a stream of changes, or hold a request until a message has ended.
+
+    It serves so many at once; who is one too many looks again and again, and asks for a place at times.
+    """
+
+    def __init__(self) -> None:
+        self._again = 0.0
+
+    @property
+    def open(self) -> bool:
+        """Whether to ask for it."""
+        return time.monotonic() >= self._again
+
+    def refused(self, error: TooManyStreams) -> None:
+        """There was no place."""
+        self._again = time.monotonic() + (error.retry_after or _DEAF)
+
+
 class Breaks:
-    """How often, and for how long, broken connections are put up with.
+    """How often, and for how long, it is put up with that the API is away, or has no room.
 
     A break is put up with for ``most`` seconds, once there was something to lose: an address at which nothing ever
     listened is not tried twice.
@@ -179,25 +272,32 @@ class Breaks:
     def __init__(self, most: float, *, met: Callable[[], bool]) -> None:
         self._most = most
         self._met = met
-        self._answered = False
+        self._listened = False
         self._since: float | None = None
+        self._tries = 0
         self._pause = _BREAKS[0]
 
     def over(self) -> None:
         """The API has answered."""
-        self._answered, self._since, self._pause = True, None, _BREAKS[0]
+        self._listened, self._since, self._tries, self._pause = True, None, 0, _BREAKS[0]
 
-    def pause(self, error: Unreachable) -> float:
-        """Seconds until the next try.
+    def pause(self, error: TqError) -> float:
+        """Seconds until the next try: as many as the API asks for, if it does.
 
         Raises:
-            Unreachable: the error, which is not put up with any longer.
+            TqError: the error, which is not put up with any longer.
         """
-        if not (self._answered or self._met()) and (not isinstance(error, ConnectionLost) or error.refused):
+        # A connection that was taken had somebody there, whatever became of it.
+        self._listened |= isinstance(error, ConnectionLost) and not error.refused
+        if not (self._listened or self._met()):
             raise error
         now = time.monotonic()
         self._since = self._since or now
-        if now - self._since >= self._most:
+        self._tries += 1
+        # Where a try takes long, the time may be over with the second that breaks; silence has taken long by itself.
+        enough = self._tries >= _LEAST_TRIES or isinstance(error, NoAnswer)
+        asked = error.retry_after or 0.0
+        if (now - self._since >= self._most and enough) or asked > self._most:
             raise error
         pause, self._pause = self._pause, min(self._pause * 2, _BREAKS[1])
-        return pause
+        return max(pause, asked)

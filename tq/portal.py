@@ -109,10 +109,15 @@ class PerProcess(Generic[T]):
         self._make = make
         self._pid = 0
         self._value: T | None = None
+        self._inherited: list[T] = []
 
     def get(self) -> T:
         """The value of this process."""
         with _lock:
-            if self._value is None or self._pid != os.getpid():
+            if self._value is not None and self._pid != os.getpid():
+                # Held on to: what becomes of its connections is the parent's business.
+                self._inherited.append(self._value)
+                self._value = None
+            if self._value is None:
                 self._value, self._pid = self._make(), os.getpid()
             return self._value

@@ -1,9 +1,9 @@
-"""The stream of changes over a connection that blocks; and read in a thread, for who wants to look up in between."""
+"""The stream of changes over a connection that blocks, read in a thread: who listens can look up, and be called off."""
 
 from __future__ import annotations
 
+import os
 import queue
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -12,10 +12,11 @@ from typing import Any, Final
 import httpx
 
 from tq.backend import Changes
-from tq.errors import TqError, Unreachable
-from tq.eventstream import EventStream
+from tq.errors import ChangesMissed, TqError, Unreachable
+from tq.eventstream import EventStream, News
 from tq.messages import Change
 from tq.remote import Remote
+from tq.sockets import shut
 
 #: Batches of changes read ahead of a slow caller.
 _MAX_WAITING: Final = 10_000
@@ -24,11 +25,8 @@ _ROUND: Final = 0.2
 
 
 def follow(
-    http: httpx.Client,
-    remote: Remote,
-    stream: EventStream,
-    opened: Callable[[httpx.Response], Any] = lambda _: None,
-) -> Iterator[list[Change]]:
+    http: httpx.Client, remote: Remote, stream: EventStream, opened: Callable[[httpx.Response], Any]
+) -> Iterator[News]:
     """What comes on one connection, as it comes; nothing when there will be no more.
 
     Raises:
@@ -42,7 +40,7 @@ def follow(
         if stream.over:
             return
         for data in answer.iter_bytes():
-            yield remote.feed(stream, data)
+            yield from remote.feed(stream, data)
     raise remote.ended()
 
 
@@ -52,81 +50,129 @@ class ChangeReader(Changes):
     Args:
         http: the connections.
         remote: the API.
-        after: a cursor; from now on when None.
-        block: seconds of a round in which nothing comes.
+        stream: what is read.
+        block: seconds of a round in which nothing comes; None: it has no end.
     """
 
-    def __init__(self, http: httpx.Client, remote: Remote, after: str | None, block: float) -> None:
+    def __init__(self, http: httpx.Client, remote: Remote, stream: EventStream, block: float | None) -> None:
         self._http = http
         self._remote = remote
-        self._stream = EventStream(after)
+        self._stream = stream
         self._block = block
-        self._inbox: queue.Queue[list[Change] | TqError] = queue.Queue(_MAX_WAITING)
+        self._pid = os.getpid()
+        #: None: there will be no more.
+        self._inbox: queue.Queue[News | TqError | None] = queue.Queue(_MAX_WAITING)
         self._closed = threading.Event()
         self._answer: httpx.Response | None = None
         self._thread: threading.Thread | None = None
         self._ready: list[Change] = []
-        self._connect()
+        self._missed: ChangesMissed | None = None
 
-    def _connect(self) -> None:
-        """Returns when the stream has begun: whatever happens from now on will be seen."""
+    def connect(self, within: float | None = None) -> None:
+        """Returns when the stream has begun: whatever happens from now on will be seen.
+
+        Raises:
+            TqError: it does not: what the API says; or nothing, within so many seconds if given.
+        """
         self._thread = threading.Thread(target=self._read, name="tq-events", daemon=True)
         self._thread.start()
         try:
-            first = self._inbox.get()
+            first = self._inbox.get(timeout=within)
+        except queue.Empty:
+            self.close()
+            raise self._remote.silent() from None
         except BaseException:
             self.close()
             raise
-        if isinstance(first, TqError):
-            self._thread = None
-            raise first
-        self._ready = first
+        if isinstance(first, list):
+            self._ready = first
+        else:
+            self._end(first, [])
 
     def _read(self) -> None:
+        end: TqError | None = None
         try:
-            for changes in follow(self._http, self._remote, self._stream, self._open):
-                self._put(changes)
+            for news in follow(self._http, self._remote, self._stream, self._open):
+                self._put(news)
                 if self._closed.is_set():
                     return
         except TqError as error:
-            self._put(error)
+            end = error
         except Exception as error:  # noqa: BLE001 - a client closed under us fails in many ways; our reader must hear of it
-            self._put(Unreachable("the stream of changes broke", why=type(error).__name__))
+            end = Unreachable("the stream of changes broke", why=type(error).__name__)
         finally:
             self._answer = None
+        self._put(end)
 
     def _open(self, answer: httpx.Response) -> None:
         self._answer = answer
+        if self._closed.is_set():
+            raise self._remote.ended()  # nobody saw the connection that was to be ended
 
-    def _put(self, item: list[Change] | TqError) -> None:
+    def _put(self, item: News | TqError | None) -> None:
         while not self._closed.is_set():
             with suppress(queue.Full):
                 self._inbox.put(item, timeout=_ROUND)
                 return
 
     def __next__(self) -> list[Change]:
-        if self._closed.is_set():
+        batch = self.hear()
+        if batch is None:
             raise StopIteration
+        return batch
+
+    def hear(self, within: float | None = None) -> list[Change] | None:
+        """As ``next``, but None at the end; a connection that is opened anew may take so many seconds."""
+        if self._pid != os.getpid():
+            raise RuntimeError("this stream of changes belongs to the process that opened it: open another one")
+        if self._closed.is_set():
+            return None
+        if self._missed is not None:
+            missed, self._missed = self._missed, None
+            raise missed
         if self._thread is None:
-            self._connect()
+            self.connect(within)
+            if self._closed.is_set():
+                return None
         batch, self._ready = self._ready, []
         with suppress(queue.Empty):
             item = self._inbox.get(timeout=0 if batch else self._block)
-            while not isinstance(item, TqError):
+            while isinstance(item, list):
                 batch += item
                 item = self._inbox.get_nowait()
-            self._thread = None
-            if not batch:
-                raise item
+            return self._end(item, batch)
         return batch
 
+    def _end(self, item: TqError | None, batch: list[Change]) -> list[Change] | None:
+        """What the caller is told of what came after these changes: they come first."""
+        if item is None:
+            self._closed.set()
+            return batch or None
+        if not isinstance(item, ChangesMissed):
+            self._thread = None  # a new connection begins where this one broke, and says so if it does not
+        if not batch:
+            raise item
+        if isinstance(item, ChangesMissed):
+            self._missed = item
+        return batch
+
+    def rest(self, seconds: float) -> None:
+        """Sleep, unless it is closed meanwhile."""
+        self._closed.wait(seconds)
+
     def close(self) -> None:
-        """End the thread and its connection."""
-        self._closed.set()
-        answer = self._answer
+        """End the thread and its connection; whoever waits for changes hears that there are no more."""
+        if self._pid != os.getpid():
+            return  # neither the thread nor the connection is ours
+        self.call_off()
+        answer, thread = self._answer, self._thread
         if answer is not None:
-            # It waits in a read of its socket, which a close would not end.
-            with suppress(OSError, KeyError, AttributeError):
-                answer.extensions["network_stream"].get_extra_info("socket").shutdown(socket.SHUT_RDWR)
-        if self._thread is not None:
-            self._thread.join(_ROUND * 5)
+            shut(answer.extensions["network_stream"])
+            if thread is not None:
+                thread.join(_ROUND * 5)
+
+    def call_off(self) -> None:
+        """Tell whoever waits for changes that there are no more; the connection stays."""
+        self._closed.set()
+        with suppress(queue.Full):
+            self._inbox.put_nowait(None)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
 import httpx
 
 from tq import tracing
-from tq.errors import ApiError, ConnectionLost, InvalidSettings, TqError, Unauthorised, Unreachable
-from tq.eventstream import EventStream
-from tq.messages import Change
+from tq.errors import ApiError, ConnectionLost, InvalidSettings, NoAnswer, TqError, Unauthorised, Unreachable
+from tq.eventstream import EventStream, News
+from tq.retryafter import retry_after
 from tq.settings import Settings, get_settings, is_loopback, redacted
 from tq.wire import PROBLEM, Request, error_of
 
@@ -21,6 +24,9 @@ T = TypeVar("T")
 _CONNECT_TIMEOUT: Final = 3.0
 #: Seconds without a sign of life (the API sends one every 10) after which a stream is dead.
 _STREAM_TIMEOUT: Final = 40.0
+#: What a proxy answers in the place of an API that it does not reach.
+_GATEWAY: Final = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT})
+_FIX: Final = "start it with `tq up` or `tq api`, or correct TQ_URL (or --url)"
 
 
 class Remote:
@@ -74,24 +80,25 @@ class Remote:
 
     def arguments(self, request: Request[Any]) -> dict[str, Any]:
         """For ``request`` and ``stream`` of either client of httpx."""
-        timeout = self._timeout + request.patience
-        return self._arguments(request, self._limits(timeout))
+        timeout, within = self._timeout + request.patience, request.within
+        limits = self._limits(timeout) if within is None else self._limits(min(timeout, within), within)
+        return self._arguments(request, limits)
 
     def stream_arguments(self, request: Request[Any]) -> dict[str, Any]:
         """The same for a stream, whose length nobody knows."""
         return self._arguments(request, self._limits(_STREAM_TIMEOUT))
 
-    def _limits(self, timeout: float) -> httpx.Timeout:
+    def _limits(self, timeout: float, pool: float | None = None) -> httpx.Timeout:
         # However many wait for a free connection, that is not the API's silence.
-        return httpx.Timeout(timeout, connect=min(timeout, _CONNECT_TIMEOUT), pool=None)
+        return httpx.Timeout(timeout, connect=min(timeout, _CONNECT_TIMEOUT), pool=pool)
 
     def _arguments(self, request: Request[Any], timeout: httpx.Timeout) -> dict[str, Any]:
-        json = {} if request.content is None else {"Content-Type": "application/json"}
+        content = {} if request.content is None else {"Content-Type": "application/json"}
         return {
             "method": request.method,
             "url": request.path,
             "params": request.params,
-            "headers": {"Accept": "application/json", **json, **tracing.headers(), **request.headers},
+            "headers": {"Accept": "application/json", **content, **tracing.headers(), **request.headers},
             "content": request.content,
             "timeout": timeout,
         }
@@ -101,16 +108,19 @@ class Remote:
         """Around whatever httpx does.
 
         Raises:
-            Unreachable: the API did not answer in time.
+            Unreachable: there was no connection to be had.
             ConnectionLost: the connection was refused, did not come about in time, or broke.
+            NoAnswer: the API did not answer in time.
         """
         kind: Callable[..., Unreachable]
         try:
             yield
         except httpx.ConnectTimeout:
             kind, why = partial(ConnectionLost, refused=True), "it does not answer in time"
-        except httpx.TimeoutException:
-            kind, why = Unreachable, "it does not answer in time"
+        except httpx.PoolTimeout:
+            kind, why = Unreachable, "all connections to it are in use"
+        except (httpx.TimeoutException, TimeoutError):
+            kind, why = NoAnswer, "it does not answer in time"
         except httpx.ConnectError as error:
             # Without the number that the system gives the error.
             kind, why = partial(ConnectionLost, refused=True), str(error).rpartition("] ")[2]
@@ -121,27 +131,29 @@ class Remote:
         else:
             return
         # Outside of the handlers, so that no exception of httpx, which holds the request, is kept in ours.
-        raise kind(
-            f"the API at {self.name} cannot be reached",
-            why=why,
-            fix="start it with `tq up` or `tq api`, or correct TQ_URL (or --url)",
-        )
+        raise kind(f"the API at {self.name} cannot be reached", why=why, fix=_FIX)
 
-    def read(self, request: Request[T], answer: httpx.Response) -> T:
+    def read(self, request: Request[T], answer: httpx.Response, body: bytes | bytearray) -> T:
         """What the request is answered with.
 
         Raises:
             TqError: what the API's problem document says.
             Unauthorised: it wants another token.
+            ConnectionLost: a proxy answers that it does not reach the API.
             ApiError: this is no answer of tq's.
         """
-        self._met = True
         if not answer.is_success:
-            raise self.error(answer)
+            raise self.error(answer, body)
+        self._met = True
         try:
-            return request.read(None if answer.status_code == 204 else answer.json())
+            result = request.read(None if answer.status_code == 204 else json.loads(body))
         except (ValueError, LookupError, TypeError, AttributeError):
             raise self.foreign(request.noun) from None
+        if isinstance(result, list) and (asked := retry_after(answer.headers, time.time())) is not None:
+            for each in result:
+                if isinstance(each, TqError):
+                    each.retry_after = asked
+        return result
 
     def foreign(self, noun: str) -> ApiError:
         """Somebody else answers there."""
@@ -151,17 +163,30 @@ class Remote:
             fix="check that TQ_URL (or --url) is the root of a tq API, and of this version",
         )
 
-    def error(self, answer: httpx.Response) -> TqError:
-        """What a refusal means; it has been read."""
+    def error(self, answer: httpx.Response, body: bytes | bytearray) -> TqError:
+        """What a refusal means."""
+        error = self._problem(body) or self._foreign_refusal(answer)
+        error.retry_after = retry_after(answer.headers, time.time())
+        return error
+
+    def _problem(self, body: bytes | bytearray) -> TqError | None:
         with suppress(ValueError):
-            problem = answer.json()
+            problem = json.loads(body)
             if isinstance(problem, dict) and str(problem.get("type", "")).startswith(PROBLEM):
+                self._met = True
                 return error_of(problem)
-        if answer.status_code == 401:
+        return None
+
+    def _foreign_refusal(self, answer: httpx.Response) -> TqError:
+        status = answer.status_code
+        if status == HTTPStatus.UNAUTHORIZED:
             return Unauthorised(f"the API at {self.name} wants a token", fix="set TQ_API_TOKEN to one that it knows")
+        if status in _GATEWAY:
+            why = f"a proxy before it answers {status} {HTTPStatus(status).phrase}"
+            return ConnectionLost(f"the API at {self.name} cannot be reached", why=why, fix=_FIX)
         return ApiError(
             f"{self.name} does not answer as tq's API does",
-            why=f"status {answer.status_code}, not of tq's contract",
+            why=f"status {status}, not of tq's contract",
             fix="check that TQ_URL (or --url) is the root of a tq API, and of this version",
         )
 
@@ -171,12 +196,12 @@ class Remote:
         Raises:
             TqError: it does not.
         """
-        self._met = True
         if not answer.is_success:
-            raise self.error(answer)
+            raise self.error(answer, answer.content)
+        self._met = True
         stream.over = answer.status_code == 204
 
-    def feed(self, stream: EventStream, data: bytes) -> list[Change]:
+    def feed(self, stream: EventStream, data: bytes) -> list[News]:
         """What a stream brings.
 
         Raises:
@@ -186,6 +211,10 @@ class Remote:
             return stream.feed(data)
         except ValueError:
             raise self.foreign("stream of changes") from None
+
+    def silent(self) -> NoAnswer:
+        """It has not begun in time."""
+        return NoAnswer(f"the API at {self.name} cannot be reached", why="it does not answer in time", fix=_FIX)
 
     def ended(self) -> ConnectionLost:
         """A stream that goes on for ever has ended."""

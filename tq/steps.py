@@ -1,29 +1,27 @@
 """What takes more than one request, step by step: generators that yield what is to be done. No I/O.
 
-A client sends each request and throws in what that raised, sleeps through each ``Pause``, and returns what the
-generator returns: ``tq.Client`` by blocking, ``tq.AsyncClient`` by awaiting.
+Plans (``tq.plans``) whose steps are requests, for both clients of the API.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from ulid import ULID
-
-from tq import wire
-from tq.errors import ConnectionLost, InvalidMessage, TqError, Unreachable
+from tq import submissions, wire
+from tq.errors import PASSING, InvalidMessage, NoAnswer, TooManyStreams, TqError
 from tq.failures import Retried
 from tq.messages import Message, Submission
-from tq.patience import PAUSES, WAIT_BREAKS, Breaks, Watching
+from tq.patience import LAST, PAUSES, WAIT_BREAKS, Breaks, Deadline, Ears, Watching
+from tq.plans import Pause, Plan
+from tq.submissions import Batch
 from tq.wire import MOST_ITEMS, MOST_LOOKED_UP, Request
 
 T = TypeVar("T")
 
-#: Seconds for which a submit is tried again while connections break.
-_SUBMIT_BREAKS: Final = 5.0
+#: Seconds for which a submit, or a look, is tried again while the API is away.
+_SHORT_BREAKS: Final = 5.0
 #: Seconds of one long poll; proxies often end what is silent for 60.
 _LONG_POLL: Final = 25.0
 #: Bytes, and JSON values at most, of one batch: far below what the API takes.
@@ -31,23 +29,33 @@ _MOST_BYTES: Final = 4 * 2**20
 _MOST_VALUES: Final = 100_000
 
 
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """Seconds to sleep."""
-
-    seconds: float
-
+#: A submission: its id, and as JSON.
+Encoded = tuple[str | None, bytes]
 
 Steps = Generator[Request[Any] | Pause, Any, T]
 
 
-def _ask(request: Request[T], breaks: Breaks) -> Steps[T]:
-    """Send it again while connections break: for what is harmless when it arrives twice."""
+def read(request: Request[T], *, met: Callable[[], bool]) -> Steps[T]:
+    """What is asked for; a short absence of the API is waited for."""
+    return (yield from _ask(request, Breaks(_SHORT_BREAKS, met=met), Deadline(None), silences=False))
+
+
+def _ask(request: Request[T], breaks: Breaks, deadline: Deadline, *, silences: bool = True) -> Steps[T]:
+    """Send it again while the API is away, or has no room: for what is harmless when it arrives twice.
+
+    Args:
+        request: what is sent.
+        breaks: for how long that is put up with.
+        deadline: it is not sent after this.
+        silences: whether also when no answer came in time, which has taken long already.
+    """
     while True:
         try:
-            answer: T = yield request
-        except ConnectionLost as error:
-            yield Pause(breaks.pause(error))
+            answer: T = yield request.bounded(deadline.bound)
+        except PASSING as error:
+            if deadline.passed or (isinstance(error, NoAnswer) and not silences):
+                raise
+            yield Pause(deadline.within(breaks.pause(error)))
         else:
             breaks.over()
             return answer
@@ -56,56 +64,51 @@ def _ask(request: Request[T], breaks: Breaks) -> Steps[T]:
 # -- submit ----------------------------------------------------------------------------------------
 
 
-def submit(submission: Submission, idempotency_key: str | None, *, met: Callable[[], bool]) -> Steps[Message]:
-    """Submit one message; what makes it safe to repeat is its id, or the key."""
-    named = submission if idempotency_key is not None else _named(submission)
-    return (yield from _ask(wire.submit(named, idempotency_key), Breaks(_SUBMIT_BREAKS, met=met)))
-
-
-def submit_many(items: Iterable[Submission | TqError], *, met: Callable[[], bool]) -> Steps[list[Message | TqError]]:
-    """Submit any number, in batches; one result each, in order.
+def submit(
+    submission: Submission, idempotency_key: str | None, deadline: Deadline, *, met: Callable[[], bool]
+) -> Steps[Message]:
+    """Submit one message; what makes it safe to repeat is its id, or the key.
 
     Raises:
-        TqError: the first batch failed, so that nothing is known to be stored.
+        WaitTimeout: it was not accepted before the deadline.
     """
-    results: list[Message | TqError] = []
-    breaks = Breaks(_SUBMIT_BREAKS, met=met)
-    failure: TqError | None = None
-    answered = False
-    for batch in _batches(items):
-        bodies = [item for item in batch if isinstance(item, bytes)]
-        answers: Iterator[Message | TqError] = iter(())
-        if bodies and failure is None:
-            try:
-                answers = iter((yield from _ask(wire.submit_batch(bodies), breaks)))
-                answered = True
-            except TqError as error:
-                if not answered:
-                    raise
-                failure = error
-        results += [failure or next(answers) if isinstance(item, bytes) else item for item in batch]
-    return results
+    request = wire.submit(submission, idempotency_key)
+    try:
+        return (yield from _ask(request, Breaks(_SHORT_BREAKS, met=met), deadline))
+    except PASSING as error:
+        if not deadline.passed:
+            raise
+        raise deadline.missed(
+            f"message {submission.message_id} was not accepted",
+            because=error,
+            fix="it may have been: look it up by its id, or submit it again with that",
+        ) from None
 
 
-def _named(submission: Submission) -> Submission:
-    """With an id: the same id and body again answer the message that is there."""
-    return submission if submission.message_id else submission.model_copy(update={"message_id": str(ULID())})
+def submit_each(items: Iterable[Submission | TqError], patience: float, *, met: Callable[[], bool]) -> Plan[None]:
+    """Give one result for each item, in order; see ``submissions.submit_each``."""
+    breaks = Breaks(max(_SHORT_BREAKS, patience), met=met)
+
+    def send(batch: Sequence[Encoded]) -> Steps[list[Message | TqError]]:
+        return _ask(wire.submit_batch(batch), breaks, Deadline(None))
+
+    return submissions.submit_each(map(Batch, _batches(items)), send, patience)
 
 
-def _batches(items: Iterable[Submission | TqError]) -> Iterator[list[bytes | TqError]]:
+def _batches(items: Iterable[Submission | TqError]) -> Iterator[list[Encoded | TqError]]:
     """Items encoded, in batches that one request may hold; those that are errors stay in their places."""
-    batch: list[bytes | TqError] = []
+    batch: list[Encoded | TqError] = []
     size = values = 0
     for item in items:
-        entry = item if isinstance(item, TqError) else wire.encoded(_named(item))
-        more = len(entry) if isinstance(entry, bytes) else 0
+        entry = item if isinstance(item, TqError) else (item.message_id, wire.encoded(item))
+        body = b"" if isinstance(entry, TqError) else entry[1]
         # At most: they may stand in strings.
-        further = sum(map(entry.count, (b",", b"[", b"{"))) + 1 if isinstance(entry, bytes) else 0
-        if batch and (len(batch) == MOST_ITEMS or size + more > _MOST_BYTES or values + further > _MOST_VALUES):
+        further = sum(map(body.count, (b",", b"[", b"{"))) + 1
+        if batch and (len(batch) == MOST_ITEMS or size + len(body) > _MOST_BYTES or values + further > _MOST_VALUES):
             yield batch
             batch, size, values = [], 0, 0
         batch.append(entry)
-        size += more
+        size += len(body)
         values += further
     if batch:
         yield batch
@@ -125,29 +128,34 @@ def retry_failures(kind: str | None) -> Steps[Retried]:
 # -- look ------------------------------------------------------------------------------------------
 
 
-def get_many(ids: Sequence[str]) -> Steps[list[Message | TqError]]:
+def get_many(ids: Sequence[str], *, met: Callable[[], bool]) -> Steps[list[Message | TqError]]:
     """Each message, or why there is none, in order."""
     results: list[Message | TqError] = []
     for start in range(0, len(ids), MOST_LOOKED_UP):
-        results += yield wire.lookup(ids[start : start + MOST_LOOKED_UP])
+        results += yield from read(wire.lookup(ids[start : start + MOST_LOOKED_UP]), met=met)
     return results
 
 
-def wait(message_id: str, timeout: float | None, *, met: Callable[[], bool]) -> Steps[Message]:
-    """The message once it has ended, by long polls; by short ones where the API does not know them."""
-    watching = Watching(timeout, PAUSES)
+def wait(message_id: str, deadline: Deadline, *, met: Callable[[], bool]) -> Steps[Message]:
+    """The message once it has ended, by long polls; by short ones where the API does not know them.
+
+    Raises:
+        WaitTimeout: it had not ended at the deadline.
+    """
+    watching = Watching(message_id, deadline, PAUSES)
     breaks = Breaks(WAIT_BREAKS, met=met)
-    patient = True
+    ears, patient = Ears(), True
     while True:
-        seconds = watching.deadline.within(_LONG_POLL) if patient else 0.0
+        seconds = _long_poll(deadline) if patient and ears.open else 0.0
         asked = time.monotonic()
         try:
-            message: Message = yield wire.get(message_id, seconds)
-        except Unreachable as error:
-            pause = breaks.pause(error)
-            if watching.deadline.passed:
-                raise
-            yield Pause(watching.deadline.within(pause))
+            message: Message = yield wire.get(message_id, seconds).bounded(deadline.bound)
+        except PASSING as error:
+            watching.require_time(error)
+            if isinstance(error, TooManyStreams) and seconds:
+                ears.refused(error)
+            else:
+                yield Pause(deadline.within(breaks.pause(error)))
             continue
         except InvalidMessage:
             if not patient:
@@ -157,6 +165,13 @@ def wait(message_id: str, timeout: float | None, *, met: Callable[[], bool]) -> 
         breaks.over()
         if message.ended:
             return message
-        pause = watching.pause(message)
-        if time.monotonic() - asked < seconds / 2 or not patient:
-            yield Pause(pause)  # it did not wait: it is older, or about to stop
+        watching.is_news(message)
+        pause = watching.pause()
+        if time.monotonic() - asked < max(seconds / 2, LAST):
+            yield Pause(pause)  # it did not wait: it is older, or about to stop; or the deadline is near
+
+
+def _long_poll(deadline: Deadline) -> float:
+    left = deadline.left
+    # A little less than there is, so that the answer is here before the deadline.
+    return _LONG_POLL if left is None else max(0.0, min(_LONG_POLL, left - LAST))

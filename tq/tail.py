@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from tq.backend import Backend, Changes
-from tq.errors import TqError, Unreachable
+from tq.errors import PASSING, ChangesMissed, TqError
 from tq.filters import MessageFilter, is_within
 from tq.lines import CHANGE_COLUMNS, Row, aligned, change_line, changed, row_of
 from tq.messages import Change, Message, Status
@@ -29,6 +29,7 @@ _FIGURES: Final = 2.0
 _REMEMBERED: Final = 10_000
 #: Messages from before that a screen begins with.
 _NEWEST: Final = 200
+_MISSED: Final = "some changes were missed"
 
 
 class Filter:
@@ -47,18 +48,22 @@ class Filter:
         )
 
 
-def rounds(changes: Changes, trouble: Callable[[str], None]) -> Iterator[list[Change]]:
+def rounds(changes: Changes, trouble: Callable[[str], None], missed: Callable[[], None]) -> Iterator[list[Change]]:
     """Batches of changes for ever, across restarts of the broker and the API.
 
     Args:
         changes: the stream.
         trouble: is told what is wrong, and "" once it is over.
+        missed: is called where changes were lost.
     """
     down, pause = False, _PAUSES[0]
     while True:
         try:
             batch = next(changes)
-        except Unreachable as error:
+        except ChangesMissed:
+            missed()
+            batch = []
+        except PASSING as error:
             if not down:
                 trouble(f"connection lost ({error.what}); trying again")
             down = True
@@ -83,7 +88,7 @@ def tail_lines(backend: Backend, wanted: Filter, *, as_json: bool) -> NoReturn:
         write(aligned(CHANGE_COLUMNS, at=len("HH:MM:SS")))
     for queue in paused_of(backend):
         warn_of_pause(queue)
-    for batch in rounds(changes, lambda text: note(text or "connected again")):
+    for batch in rounds(changes, lambda text: note(text or "connected again"), lambda: note(_MISSED)):
         if not batch:
             check_pipe()
         for change in batch:
@@ -107,11 +112,19 @@ def tail_screen(backend: Backend, wanted: Filter) -> NoReturn:
     screen = TailScreen(make_console())
     # Opened before the list is read: what changes in between is seen twice rather than never.
     changes = backend.changes(block=_ROUND)
-    for message in reversed(_newest(backend, wanted)):
-        screen.put(row_of(message))
+
+    def read_list() -> None:
+        for message in reversed(_newest(backend, wanted)):
+            screen.put(row_of(message))
+
+    def read_again() -> None:
+        with suppress(TqError):
+            read_list()
+
+    read_list()
     due = 0.0
     with screen.live:
-        for batch in rounds(changes, lambda text: screen.say(trouble=text)):
+        for batch in rounds(changes, lambda text: screen.say(trouble=text), read_again):
             for change in batch:
                 if wanted(change):
                     screen.put(changed(screen.row(change.message_id), change))

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
 from urllib.parse import quote
 
 from pydantic import BaseModel
 
-from tq.errors import ERRORS, ApiError, ErrorRecord, InvalidMessage, TqError, UnknownMessage
+from tq.errors import ERRORS, ApiError, ErrorRecord, InvalidMessage, TooManyStreams, TqError, UnknownMessage
 from tq.failures import Failures, Retried
 from tq.fields import check_message_id
 from tq.figures import Stats
 from tq.filters import MessageFilter
-from tq.messages import Message, Status, Submission
+from tq.messages import Message, Status, Submission, status_of
+from tq.statuses import StatusName
 from tq.tallies import History
 from tq.timeline import Timeline, TimelineEntry
 
@@ -32,6 +33,10 @@ MOST_ITEMS: Final = 1000
 #: Ids that the API looks up at once.
 MOST_LOOKED_UP: Final = 200
 
+#: Types of errors that older APIs call otherwise.
+_RENAMED: Final = {"too-many-requests": TooManyStreams.type}
+
+_MESSAGE: Final = "message, or not the one that was asked for"
 _encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -49,6 +54,7 @@ class Request(Generic[T]):
         headers: besides those of every request.
         content: the body, JSON.
         patience: seconds that the answer may take on purpose.
+        within: seconds that all of it may take at most, whatever the client's own timeout is; None: that alone counts.
     """
 
     method: str
@@ -59,6 +65,11 @@ class Request(Generic[T]):
     headers: Mapping[str, str] = field(default_factory=dict)
     content: bytes | None = field(default=None, repr=False)
     patience: float = 0.0
+    within: float | None = None
+
+    def bounded(self, within: float | None) -> Request[T]:
+        """The same, which may take so many seconds."""
+        return replace(self, within=within)
 
 
 # -- the verbs -------------------------------------------------------------------------------------
@@ -67,21 +78,22 @@ class Request(Generic[T]):
 def submit(submission: Submission, idempotency_key: str | None) -> Request[Message]:
     """Submit one message."""
     headers = {} if idempotency_key is None else {"Idempotency-Key": _header(idempotency_key)}
-    return _message("POST", "messages", content=encoded(submission), headers=headers)
+    # A key that was used before answers the message that it was used for.
+    read = partial(_the_message, submission.message_id if idempotency_key is None else None)
+    return Request("POST", "messages", _MESSAGE, read, content=encoded(submission), headers=headers)
 
 
-def submit_batch(items: Sequence[bytes]) -> Request[list[Message | TqError]]:
-    """Submit up to ``MOST_ITEMS`` messages, each ``encoded``."""
-    content = b'{"messages":[' + b",".join(items) + b"]}"
-    return Request(
-        "POST", "messages/batch", "result for each item of the batch", partial(_results, len(items)), content=content
-    )
+def submit_batch(items: Sequence[tuple[str | None, bytes]]) -> Request[list[Message | TqError]]:
+    """Submit up to ``MOST_ITEMS`` messages, each with its id and ``encoded``."""
+    content = b'{"messages":[' + b",".join(body for _, body in items) + b"]}"
+    read = partial(_results, [message_id for message_id, _ in items])
+    return Request("POST", "messages/batch", "result for each item of the batch", read, content=content)
 
 
 def get(message_id: str, wait: float = 0.0) -> Request[Message]:
     """The message; as soon as it has ended, or after ``wait`` seconds."""
     params = {"wait": round(wait, 3)} if wait > 0 else {}
-    return _message("GET", _path(message_id), params=params, patience=wait)
+    return _message("GET", message_id, params=params, patience=wait)
 
 
 def lookup(ids: Sequence[str]) -> Request[list[Message | TqError]]:
@@ -91,11 +103,10 @@ def lookup(ids: Sequence[str]) -> Request[list[Message | TqError]]:
 
 
 def page(
-    status: Status | None, limit: int, cursor: str | None, matching: MessageFilter | None = None
+    status: Status | StatusName | None, limit: int, cursor: str | None, matching: MessageFilter | None = None
 ) -> Request[tuple[list[Message], str | None]]:
     """One page of the list of messages."""
-    given = {"limit": limit, "status": status and str(status), "cursor": cursor}
-    params = {name: value for name, value in given.items() if value is not None}
+    params = _given(limit=limit, status=_name(status), cursor=cursor)
     if matching is not None:
         params |= matching.parameters()
     return Request("GET", "messages", "list of messages", _page, params=params)
@@ -103,31 +114,30 @@ def page(
 
 def next_message() -> Request[Message | None]:
     """The message that a worker would take next."""
-    return Request("GET", "messages/next", "message", _message_or_none)
+    return Request("GET", "messages/next", _MESSAGE, _message_or_none)
 
 
 def cancel(message_id: str) -> Request[Message]:
     """Cancel a message."""
-    return _message("POST", f"{_path(message_id)}/cancel")
+    return _message("POST", message_id, "/cancel")
 
 
 def retry(message_id: str, api_key: str | None) -> Request[Message]:
     """Queue a message again."""
-    return _message("POST", f"{_path(message_id)}/retry", content=_json({"api_key": api_key}) if api_key else None)
+    return _message("POST", message_id, "/retry", content=_json({"api_key": api_key}) if api_key else None)
 
 
 def set_status(
-    message_id: str, status: Status, translation: str | None, error: str | ErrorRecord | None
+    message_id: str, status: Status | StatusName, translation: str | None, error: str | ErrorRecord | None
 ) -> Request[Message]:
     """Move a message on."""
-    body = {"status": str(status), "translation": translation, "error": error}
-    given = {name: value for name, value in body.items() if value is not None}
-    return _message("POST", f"{_path(message_id)}/status", content=_json(given))
+    body = _given(status=_name(status), translation=translation, error=error)
+    return _message("POST", message_id, "/status", content=_json(body))
 
 
 def timeline(message_id: str) -> Request[list[TimelineEntry]]:
     """Every status that a message entered."""
-    return Request("GET", f"{_path(message_id)}/timeline", "timeline", _entries)
+    return Request("GET", f"{_path(message_id)}/timeline", "timeline of this message", partial(_entries, message_id))
 
 
 def pause(queue: str) -> Request[None]:
@@ -171,11 +181,14 @@ def health() -> Request[dict[str, Any]]:
     return Request("GET", "", "version", _health)
 
 
-def stream(after: str | None, message_id: str | None, status: Status | None, to: str | None) -> Request[None]:
-    """The stream of changes, or of one message's."""
+def wanted(status: Status | StatusName | None, to: str | None, priority: int | None) -> dict[str, Any]:
+    """Which changes a stream has, as parameters of ``stream``."""
+    return _given(status=_name(status), to=to, priority=priority)
+
+
+def stream(after: str | None, message_id: str | None, params: Mapping[str, Any]) -> Request[None]:
+    """The stream of changes, those that are ``wanted``; or of all of one message's."""
     path = "events" if message_id is None else f"{_path(message_id)}/events"
-    given = {"status": status and str(status), "to": to}
-    params = {name: value for name, value in given.items() if value is not None}
     headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": after} if after else {})
     return Request("GET", path, "stream of changes", lambda _: None, params=params, headers=headers)
 
@@ -194,6 +207,14 @@ def body_of(submission: Submission) -> dict[str, Any]:
 def encoded(submission: Submission) -> bytes:
     """A submission as JSON."""
     return _json(body_of(submission))
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _name(status: Status | StatusName | None) -> str | None:
+    return None if status is None else str(status_of(status))
 
 
 def _json(data: Any) -> bytes:
@@ -219,7 +240,8 @@ def _header(value: str) -> str:
 
 def error_of(problem: Mapping[str, Any]) -> TqError:
     """The error that the API's problem document stands for, as the class that it was there."""
-    cls = ERRORS.get(str(problem.get("type", "")).removeprefix(PROBLEM), ApiError)
+    slug = str(problem.get("type", "")).removeprefix(PROBLEM)
+    cls = ERRORS.get(_RENAMED.get(slug, slug), ApiError)
     what = str(problem.get("detail") or problem.get("title") or "the API reports an error")
     words = {name: str(problem.get(name) or "") for name in ("why", "fix")}
     if issubclass(cls, InvalidMessage):
@@ -227,21 +249,26 @@ def error_of(problem: Mapping[str, Any]) -> TqError:
     return cls(what, **words)
 
 
-def _message(method: str, path: str, **options: Any) -> Request[Message]:
-    return Request(method, path, "message", Message.model_validate, **options)
+def _message(method: str, message_id: str, action: str = "", **options: Any) -> Request[Message]:
+    return Request(method, _path(message_id) + action, _MESSAGE, partial(_the_message, message_id), **options)
+
+
+def _the_message(message_id: str | None, data: Any) -> Message:
+    """The one that was asked for: what answers may be confused, or the connection shared with somebody else."""
+    message = Message.model_validate(data)
+    if message_id is not None and message.message_id != message_id:
+        raise ValueError("another message")
+    return message
 
 
 def _message_or_none(data: Any) -> Message | None:
     return None if data is None else Message.model_validate(data)
 
 
-def _results(count: int, data: Any) -> list[Message | TqError]:
-    results = data["results"]
-    if len(results) != count:
-        raise ValueError("another number of results")
+def _results(ids: Sequence[str | None], data: Any) -> list[Message | TqError]:
     return [
-        Message.model_validate(item["message"]) if item.get("message") else error_of(item.get("error") or {})
-        for item in results
+        _the_message(message_id, item["message"]) if item.get("message") else error_of(item.get("error") or {})
+        for message_id, item in zip(ids, data["results"], strict=True)
     ]
 
 
@@ -254,8 +281,11 @@ def _page(data: Any) -> tuple[list[Message], str | None]:
     return _all(Message, data["messages"]), data.get("next_cursor")
 
 
-def _entries(data: Any) -> list[TimelineEntry]:
-    return Timeline.model_validate(data).entries
+def _entries(message_id: str, data: Any) -> list[TimelineEntry]:
+    timeline = Timeline.model_validate(data)
+    if timeline.message_id != message_id:
+        raise ValueError("the timeline of another message")
+    return timeline.entries
 
 
 def _health(data: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from api_server import Api
 from cli_driver import TQ, Cli, Running, complete, exit_code
+from gateway import event, gap, gateway
 from servers import Valkey, wait_until
 
 from tq.local import LocalClient
@@ -86,6 +87,34 @@ def test_tail_survives_a_broker_restart(
         wait_until(lambda: "connected again" in running.err, "the return is said")
         assert running.interrupt() == 130
         assert "Traceback" not in running.err
+
+
+def test_tail_notes_what_is_missing(tq: Cli, api: Api) -> None:
+    """Where the API does not have some changes any more, that is said, and the tail goes on after them."""
+    with gateway(api.url) as between:
+        between.tell(b"id: 1-0\n\n")
+        with tq.start("tail", TQ_URL=between.url) as running:
+            wait_until(lambda: between.cursors, lambda: f"the tail listens: {running.err}")
+            between.tell(gap("1-0", "8-0"), event("9-0"))
+            wait_until(lambda: b"mine" in running.out, "what comes after them is shown")
+            assert running.err == "some changes were missed\n"
+            assert running.interrupt() == 130
+
+
+def test_tail_on_a_terminal_reads_again(tq: Cli, api: Api, local: LocalClient) -> None:
+    """On a screen the messages are read again where changes are missing."""
+    local.submit("Hello", to="fr", message_id="before")
+    with gateway(api.url) as between:
+        between.tell(b"id: 1-0\n\n")
+        child = tq.terminal("tail", TQ_URL=between.url)
+        child.expect("before.*· queued")
+        complete(local, "before", "Bonjour")
+        local.submit("Hello", to="fr", message_id="meanwhile")
+        between.tell(gap("1-0", "8-0"))
+        child.expect("meanwhile.*· queued")
+        child.expect("before.*✔ completed")
+        child.sendintr()
+        assert exit_code(child) == 130
 
 
 def test_tail_into_a_pipe_that_closes(local: LocalClient, environment: dict[str, str], tmp_path: Path) -> None:

@@ -7,14 +7,16 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 
 import httpx
+import psutil
 import pytest
 from api_server import Api
+from background import in_background
 from cutting_proxy import CuttingProxy
 from servers import Valkey, wait_until
 
@@ -98,6 +100,22 @@ def test_a_wait_outlives_the_api(client: Any, api: Api, local: LocalClient) -> N
     with in_background(act):
         ended = [message.message_id for message in client.wait_many(messages, timeout=60)]
     assert sorted(ended) == sorted(message.message_id for message in messages)
+
+
+def test_a_new_client_outlives_the_api(kind: Any, api: Api, local: LocalClient) -> None:
+    """Who was connected once, and answered never, waits for seconds in which connections are refused."""
+    message = local.submit("Hello")
+
+    def connected() -> bool:
+        return any(each.status == psutil.CONN_ESTABLISHED for each in psutil.Process(api.process.pid).net_connections())
+
+    def act() -> None:
+        wait_until(connected, "the wait has begun")
+        restart(api, away=5)
+        local.cancel(message.message_id)
+
+    with kind(api.url) as client, in_background(act):
+        assert client.wait(message, timeout=60).status is Status.CANCELLED
 
 
 def test_events_outlive_the_api(client: Any, api: Api, proxy: CuttingProxy, local: LocalClient) -> None:
@@ -190,6 +208,32 @@ def test_somebody_else_answers(kind: Any, handler: type[Foreign]) -> None:
             assert "Hello" not in str(refused.value)
 
 
+class Confused(Foreign):
+    """Answers everything with a message, but always the same."""
+
+
+def test_another_message_is_answered(kind: Any, local: LocalClient) -> None:
+    """A message that is not the one that was asked for is never taken for it."""
+    other = local.submit("Hello", message_id="other")
+    body = {**other.document(), "results": [{"message": other.document()}] * 2, "entries": []}
+    Confused.answer = json.dumps(body).encode()
+    with serving(Confused) as url, kind(url) as client:
+        assert client.get("other") == other
+        ways: list[Callable[[], Any]] = [
+            lambda: client.submit("Hello"),
+            lambda: client.submit_many(["Hello", "World"]),
+            lambda: client.get("mine"),
+            lambda: client.wait("mine", timeout=5),
+            lambda: client.cancel("mine"),
+            lambda: client.retry("mine"),
+            lambda: client.set_status("mine", Status.RUNNING),
+            lambda: client.timeline("mine"),
+        ]
+        for way in ways:
+            with pytest.raises(ApiError, match="not"):
+                way()
+
+
 class Older(BaseHTTPRequestHandler):
     """The API as it was before it could wait: it refuses the parameter, or passes over it."""
 
@@ -244,23 +288,3 @@ def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
         finally:
             server.shutdown()
             thread.join()
-
-
-@contextlib.contextmanager
-def in_background(action: Any) -> Iterator[None]:
-    """Something that happens meanwhile; it has, when this ends."""
-    failures: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            action()
-        except BaseException as error:  # noqa: BLE001 - raised again where the test sees it
-            failures.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        thread.join()
-    assert not failures, failures

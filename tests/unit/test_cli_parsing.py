@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import typer
@@ -17,8 +17,7 @@ from tq.cli import app, main
 from tq.config import MASK, setting_lines
 from tq.errors import InvalidMessage, UsageError
 from tq.inputs import read_context, read_glossary, read_parameters, read_text
-from tq.messages import Status
-from tq.options import StatusName, complete_language
+from tq.options import complete_language
 from tq.settings import Settings, get_settings
 from tq.wire import body_of
 
@@ -171,11 +170,6 @@ def test_help_imports_nothing_heavy() -> None:
     code = f"import sys, tq.cli; print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-
-def test_statuses_of_options_are_those_of_messages() -> None:
-    """The option's choices, spelled out because importing messages is slow, have not drifted."""
-    assert list(get_args(StatusName)) == [str(status) for status in Status]
 
 
 def test_languages_complete() -> None:

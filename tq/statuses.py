@@ -1,0 +1,7 @@
+"""The statuses of messages by name, for who cannot wait for the import of ``messages``: it brings pydantic."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+StatusName = Literal["queued", "running", "retrying", "completed", "failed", "cancelled"]

@@ -7,7 +7,7 @@ import json
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
@@ -160,12 +160,13 @@ class Streams:
                     if said or not news:
                         yield said or _ping(cursor)
 
-    async def events_of(self, message: Message, after: str | None) -> AsyncIterator[bytes]:
+    async def events_of(self, message: Message, after: str | None, wanted: ChangeFilter) -> AsyncIterator[bytes]:
         """What became of a message, and what becomes of it until it has ended, as events.
 
         Args:
             message: which.
             after: a cursor; from its beginning when None.
+            wanted: which of its changes.
         """
         with suppress(TqError):
             async with self._broadcast.listen(message.message_id) as listener:
@@ -177,7 +178,7 @@ class Streams:
                     fresh = [entry.change_of(message) for entry in entries if newer(entry.cursor, cursor)]
                     cursor = fresh[-1].cursor if fresh else cursor
                     if fresh:
-                        yield b"".join(map(_encoded, fresh))
+                        yield _some(fresh, wanted)
                     if entries[-1].ended:
                         return
                     async for news in self._heard(listener):
@@ -187,7 +188,7 @@ class Streams:
                         told = [change for each in heard for change in each.changes if newer(change.cursor, cursor)]
                         cursor = told[-1].cursor if told else cursor
                         if told or not news:
-                            yield b"".join(map(_encoded, told)) or _ping(None)
+                            yield _some(told, wanted) if told else _ping(None)
                         if told and told[-1].status in TERMINAL:
                             return
                     else:
@@ -259,6 +260,12 @@ def _chosen(batch: Batch, wanted: ChangeFilter, cursor: str) -> bytes:
         return batch.data
     pairs = zip(batch.changes, batch.parts, strict=True)
     return b"".join(part for change, part in pairs if wanted(change) and newer(change.cursor, cursor))
+
+
+def _some(changes: Sequence[Change], wanted: ChangeFilter) -> bytes:
+    """Those that are wanted; when the last is not, its id all the same: who comes back has no use for it either."""
+    data = b"".join(map(_encoded, filter(wanted, changes)))
+    return data if wanted(changes[-1]) else data + f"id: {changes[-1].cursor}\n\n".encode()
 
 
 def _head(cursor: str | None) -> bytes:

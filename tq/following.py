@@ -18,6 +18,7 @@ from tq.timeline import Timeline
 
 router = APIRouter(generate_unique_id_function=lambda route: route.name)
 
+_Status = Annotated[Status | None, Query(description="Only changes to this status.")]
 _LastEventId = Annotated[
     str | None,
     Header(alias="Last-Event-ID", pattern=CURSOR_PATTERN, description="Wins over `after`: a browser sends it."),
@@ -38,7 +39,7 @@ _STREAM = {
 )
 async def events(
     request: Request,
-    status: Annotated[Status | None, Query(description="Only changes to this status.")] = None,
+    status: _Status = None,
     to: Annotated[
         str | None,
         Query(min_length=1, max_length=128, description="Only those of this target language; `fr` has `fr-CA`, too."),
@@ -68,8 +69,18 @@ async def events(
     },
     tags=["messages"],
 )
-async def events_of_message(request: Request, message_id: MessageId, last_event_id: _LastEventId = None) -> Response:
+async def events_of_message(
+    request: Request,
+    message_id: MessageId,
+    status: _Status = None,
+    after: Annotated[
+        str | None,
+        Query(pattern=CURSOR_PATTERN, description="Go on after this cursor; from the beginning when absent."),
+    ] = None,
+    last_event_id: _LastEventId = None,
+) -> Response:
     """What became of a message, and what becomes of it: the stream ends when the message has ended."""
+    last_event_id = last_event_id or after
     streams, queue = streams_of(request), queue_of(request)
     with _placed(streams) as place:
         message = await queue.get(message_id)
@@ -79,7 +90,7 @@ async def events_of_message(request: Request, message_id: MessageId, last_event_
             last = (await queue.timeline(message_id))[-1]
             if last.ended and not newer(last.cursor, last_event_id):
                 return Response(status_code=204)
-        return place(streams.events_of(message, last_event_id))
+        return place(streams.events_of(message, last_event_id, ChangeFilter(status)))
 
 
 @router.get("/messages/{message_id}/timeline", response_model=Timeline, responses=failures(404), tags=["messages"])

@@ -91,6 +91,24 @@ def test_the_events_of_a_message(http: httpx.Client) -> None:
     assert http.get("/messages/nobody/events").status_code == 404
 
 
+def test_some_events_of_a_message(http: httpx.Client) -> None:
+    """Those into a status, or after a cursor; who comes back after the end is told to stop asking, whatever it saw."""
+    submit(http, "m")
+    move(http, "m", "running")
+    with http.stream("GET", "/messages/m/events?status=running") as response:
+        stream = read(response)
+        seen = [next(stream), next(stream)]
+        move(http, "m", "failed", error="no luck")
+        seen.extend(stream)
+    assert [event["event"] for event in seen if "event" in event] == ["running"]
+    last = [event["id"] for event in seen if "id" in event][-1]
+    assert http.get("/messages/m/events?status=running", headers={"Last-Event-ID": last}).status_code == 204
+    running = next(event["id"] for event in seen if "event" in event)
+    with http.stream("GET", f"/messages/m/events?after={running}") as response:
+        assert [event["event"] for event in read(response) if "event" in event] == ["failed"]
+    assert http.get("/messages/m/events?status=done").status_code == 422
+
+
 def test_a_stream_of_a_language(http: httpx.Client) -> None:
     """One of French has that of Canada, as lists do; a filter without a value is none."""
     with http.stream("GET", "/events?after=0-0&to=FR") as response:

@@ -173,7 +173,7 @@ def history() -> Request[History]:
 
 def send_callback(message_id: str) -> Request[Message]:
     """Send a webhook again."""
-    return _message("POST", f"{_path(message_id)}/callback")
+    return _message("POST", message_id, "/callback")
 
 
 def health() -> Request[dict[str, Any]]:

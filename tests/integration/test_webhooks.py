@@ -8,11 +8,11 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 from api_server import Api
+from callbacks import SOON, ended, state, until
 from cli_driver import TQ, Cli
 from receiver import Receiver
 from servers import Process, Valkey, wait_until
@@ -22,12 +22,9 @@ from tq.backend import make_submission
 from tq.courier import Courier
 from tq.errors import InvalidMessage
 from tq.local import LocalClient
-from tq.messages import Callback, Status
+from tq.messages import Status
 from tq.queue import TranslationQueue
 from tq.settings import Settings
-
-#: So that a test does not wait: a short pause each time.
-SOON = (0.1, 0.1, 0.1)
 
 
 @pytest.fixture
@@ -44,33 +41,6 @@ async def queue(valkey: Valkey, tmp_path: Path) -> AsyncIterator[TranslationQueu
     found = TranslationQueue(Settings(data_dir=tmp_path, callback_private=True))
     yield found
     await found.aclose()
-
-
-async def ended(queue: TranslationQueue, url: str, message_id: str = "m") -> None:
-    """A message with a callback that has ended."""
-    await queue.submit(make_submission("Hello", to="fr", message_id=message_id, callback_url=url))
-    await queue.set_status(message_id, Status.RUNNING)
-    await queue.set_status(message_id, Status.COMPLETED, translation="Bonjour")
-
-
-async def state(queue: TranslationQueue, message_id: str = "m") -> Callback:
-    """How it stands."""
-    callback = (await queue.get(message_id)).callback
-    assert callback is not None
-    return callback
-
-
-async def until(queue: TranslationQueue, status: str, message_id: str = "m", **options: Any) -> Callback:
-    """Have a courier work until it stands so."""
-    courier = asyncio.create_task(Courier(queue, poll=0.02, delays=SOON, **options).run())
-    try:
-        async with asyncio.timeout(30):
-            while (await state(queue, message_id)).status != status:  # noqa: ASYNC110 - nobody tells of it
-                await asyncio.sleep(0.02)
-        return await state(queue, message_id)
-    finally:
-        courier.cancel()
-        await asyncio.gather(courier, return_exceptions=True)
 
 
 async def test_delivered_once_and_signed(tq: Cli, queue: TranslationQueue, receiver: Receiver) -> None:

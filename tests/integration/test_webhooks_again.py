@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from callbacks import ended, state, until
 from receiver import Receiver
 from servers import Valkey, wait_until
 
@@ -16,12 +17,9 @@ from tq.backend import make_submission
 from tq.courier import Courier
 from tq.errors import NoCallback, UnknownMessage
 from tq.filters import MessageFilter
-from tq.messages import Callback, Status
+from tq.messages import Status
 from tq.queue import TranslationQueue
 from tq.settings import Settings
-
-#: Pauses, after which it is given up.
-SOON = (0.05, 0.05)
 
 
 @pytest.fixture
@@ -38,33 +36,6 @@ async def queue(valkey: Valkey, tmp_path: Path) -> AsyncIterator[TranslationQueu
     found = TranslationQueue(Settings(data_dir=tmp_path, callback_private=True, result_ttl=60))
     yield found
     await found.aclose()
-
-
-async def ended(queue: TranslationQueue, url: str, message_id: str = "m") -> None:
-    """A message with a callback that has ended."""
-    await queue.submit(make_submission("Hello", to="fr", message_id=message_id, callback_url=url))
-    await queue.set_status(message_id, Status.RUNNING)
-    await queue.set_status(message_id, Status.COMPLETED, translation="Bonjour")
-
-
-async def state(queue: TranslationQueue, message_id: str = "m") -> Callback:
-    """How it stands."""
-    callback = (await queue.get(message_id)).callback
-    assert callback is not None
-    return callback
-
-
-async def until(queue: TranslationQueue, status: str, message_id: str = "m") -> Callback:
-    """Have a courier work until it stands so."""
-    courier = asyncio.create_task(Courier(queue, poll=0.02, delays=SOON).run())
-    try:
-        async with asyncio.timeout(60):
-            while (await state(queue, message_id)).status != status:  # noqa: ASYNC110 - nobody tells of it
-                await asyncio.sleep(0.02)
-        return await state(queue, message_id)
-    finally:
-        courier.cancel()
-        await asyncio.gather(courier, return_exceptions=True)
 
 
 async def test_what_was_given_up(queue: TranslationQueue, valkey: Valkey, receiver: Receiver) -> None:

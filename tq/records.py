@@ -90,7 +90,7 @@ OUTLINE: Final = (
     "status",
     "queue",
     "priority",
-    "body",
+    "brief",
     "fallback_model",
     "model",
     "provider",
@@ -118,7 +118,7 @@ OUTLINE: Final = (
 
 def as_message(message_id: str, record: Mapping[str, str]) -> Message:
     """The message of a record (``message:<id>``); of an ``OUTLINE`` without its texts."""
-    body = json.loads(record["body"])
+    body = json.loads(record.get("body") or record["brief"])
     priority = int(record["priority"])
 
     def time(name: str) -> Any:
@@ -136,7 +136,7 @@ def as_message(message_id: str, record: Mapping[str, str]) -> Message:
             "status": record["status"],
             "queue": record.get("queue") or get_queue_for_priority(priority),
             "priority": priority,
-            "content": record.get("content", ""),
+            "content": body.get("content", ""),
             "model_name": record.get("fallback_model") or body["model_name"] or record.get("model"),
             "metadata": body["metadata"],
             "provider": record.get("provider"),
@@ -180,6 +180,7 @@ def callback_of(body: Mapping[str, Any], record: Mapping[str, str]) -> Callback 
 
 def as_claim(message: Message, record: Mapping[str, str], *, epoch: int, sealed: str, calls: str) -> Claim:
     """The claim of a record that was just given out."""
+    named = json.loads(record.get("brief") or record["body"])["model_name"] if "fallback" in record else None
     # Another model is to be asked than the one whose answer was wrong: it is told nothing of that.
     error = json.loads(record["error"]) if "error" in record and "switched" not in record else {}
     return Claim(
@@ -190,7 +191,7 @@ def as_claim(message: Message, record: Mapping[str, str], *, epoch: int, sealed:
         last_error=error.get("type"),
         complaints=complaints_of(error.get("violations", ())),
         fallback=int(record.get("fallback", 0)),
-        first_model=json.loads(record["body"])["model_name"] if "fallback" in record else message.model_name,
+        first_model=named if "fallback" in record else message.model_name,
         calls=calls,
         trace=record.get("trace", ""),
         traced=record.get("traced", ""),

@@ -282,21 +282,22 @@ class Store:
         and what it may spend a day in billionths (0 = anything); ``trace`` is where this is traced,
         and ``receiver`` the host and port to call back.
         """
-        rest = {name: value for name, value in body.items() if name != "content"}
+        # Workers of an older version read the content there; what is read without it stands beside it.
+        brief = {name: value for name, value in body.items() if name != "content"}
         return self._send_script(
             "submit",
             message_id,
             fingerprint,
             idempotency,
             priority,
-            _encode(rest),
+            _encode(body),
             languages,
             sealed,
             max_queued,
             *payer,
             trace,
             receiver,
-            body["content"],
+            _encode(brief),
             searched(body["metadata"]),
         )
 
@@ -307,9 +308,12 @@ class Store:
 
     async def outline(self, message_id: str) -> Message | None:
         """The message without its texts, which are not read: its content is ""; or None."""
-        values = await self._call("HMGET", f"{PREFIX}message:{message_id}", *OUTLINE)
+        key = f"{PREFIX}message:{message_id}"
+        values = await self._call("HMGET", key, *OUTLINE)
         record = {name: value for name, value in zip(OUTLINE, values, strict=True) if value is not None}
-        return as_message(message_id, record) if record else None
+        if record and "brief" not in record:  # of an older version
+            record["brief"] = await self._call("HGET", key, "body")
+        return as_message(message_id, record).model_copy(update={"content": ""}) if record else None
 
     async def list(
         self, statuses: Sequence[Status], *, below: int | None, limit: int

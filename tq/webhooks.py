@@ -152,8 +152,10 @@ class Outbox:
         return bool(answer == "ok")
 
 
-def _delivery(receiver: str, message_id: str, event: str, attempt: int, values: Sequence[str | None]) -> Delivery:
-    record = {name: value for name, value in zip(_FIELDS, values, strict=True) if value is not None}
-    url = json.loads(record["body"])["callback_url"]
+def _delivery(
+    receiver: str, message_id: str, event: str, attempt: int, brief: str, values: Sequence[str | None]
+) -> Delivery:
+    record = {name: value for name, value in zip(_FIELDS, values, strict=True) if value is not None} | {"brief": brief}
+    url = json.loads(brief)["callback_url"]
     turn = attempt - int(record.get("hook_before", 0))
     return Delivery(receiver, message_id, event, attempt, turn, url, payload(as_message(message_id, record)))

@@ -34,7 +34,7 @@ DEFAULT_KEY: Final = "sk-canary-default-5d20"
 _SECRETS: Final = pattern(OWN_KEY, DEFAULT_KEY)
 #: Keys of tq without a TTL once all messages have ended; what Celery and kombu keep besides.
 _LASTING: Final = re.compile(
-    r"tq:(status:\w+|ended|workers|workers:seen|alive|changes|seq|claims|ageing|reaper|totals|paused)|_kombu\..*"
+    r"tq:(status:\w+|ended|workers|workers:seen|alive|changes|seq|claims|ageing|reaper|totals|paused|failures|failed:[\w-]+)|_kombu\..*"
 )
 _BATCH: Final = 500
 #: Submits at most that were stored while their answer got lost: nobody promised them anything.

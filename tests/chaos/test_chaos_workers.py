@@ -188,7 +188,9 @@ def test_killed_while_it_drains(stage: MakeStage) -> None:
         worker = s.stack.service("worker")
         worker.terminate()
         waiting = s.submit(s.rng.randrange(10, 30))
-        wait_until(lambda: s.count("completed", short) == short_count, "what was short is finished during the drain")
+        wait_until(
+            lambda: s.count("completed", short) == short_count, "what was short is finished during the drain", 55
+        )
         assert worker.is_running()
         assert not any(s.calls()[name] for name in waiting), "a worker that drains begins nothing"
         worker.kill()

@@ -335,4 +335,4 @@ async def test_options_are_kept_with_the_message(queue: TranslationQueue, raw: A
         assert (message.cache, message.fallback_models, message.parameters) == tuple(options.values())
     plain = await queue.get("b")
     assert (plain.cache, plain.fallback_models, plain.parameters) == (True, [], {})
-    assert set(json.loads(raw.hget("tq:message:b", "body"))) == {"model_name", "metadata"}
+    assert set(json.loads(raw.hget("tq:message:b", "body"))) == {"content", "model_name", "metadata"}

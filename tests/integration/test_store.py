@@ -6,6 +6,7 @@ Runs against the embedded Valkey, and once more against Debian's redis-server wh
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import redis
 from servers import Valkey
 
 from tq.errors import StoreFull, StoreRefused, Unreachable
+from tq.filters import MessageFilter
 from tq.messages import TERMINAL, Status, may_become
 from tq.records import Claim, Token
 from tq.store import POISON_AFTER, Store
@@ -87,6 +89,24 @@ async def status_of(store: Store, message_id: str = "m") -> Status:
     message = await store.get(message_id)
     assert message is not None
     return message.status
+
+
+@pytest.mark.parametrize("older", [False, True])
+async def test_what_is_read_without_the_content(store: Store, raw: Any, *, older: bool) -> None:
+    """A message's outline, the filter of models and the change to running, also of what an older version accepted."""
+    await submit(store)
+    assert json.loads(raw.hget("tq:message:m", "body"))["content"] == "Hello"
+    if older:
+        raw.hdel("tq:message:m", "brief")
+    outline = await store.outline("m")
+    assert outline is not None
+    assert (outline.content, outline.model_name, outline.metadata) == ("", "m", {"target_language": "fr"})
+    for model, found in (("m", ["m"]), ("n", [])):
+        pairs, _ = await store.find(MessageFilter(model=model), [*Status], below=None, limit=10)
+        assert [message_id for message_id, _ in pairs] == found
+    claimed = await claim(store)
+    assert claimed.message.content == "Hello"
+    assert [fields["i"] for _, fields in raw.xrange("tq:changes")] == ["", "m"]
 
 
 @pytest.mark.parametrize("wanted", Status)

@@ -28,12 +28,14 @@ local function call(last, turn)
   return called
 end
 
--- The model that is asked, for those who watch. A body begins with its name, so that it need not be decoded whole.
+-- The model that is asked, for those who watch. A brief begins with its name, so that it need not be decoded whole.
 local function model_asked()
-  local fallback, body = unpack(redis.call('HMGET', key, 'fallback_model', 'body'))
+  local fallback = redis.call('HGET', key, 'fallback_model')
   if fallback then return fallback end
-  if not body or body:sub(1, 15) ~= '{"model_name":"' then return ARGV[4] end
-  return body:match('^{"model_name":"([^"\\]+)"') or cjson.decode(body).model_name
+  local brief = brief_of(key) or ''
+  if brief:sub(1, 18) == '{"model_name":null' then return ARGV[4] end
+  local named = brief:match('^{"model_name":"([^"\\]+)"') or brief:find('"model_name"', 1, true) and cjson.decode(brief).model_name
+  return named and named ~= cjson.null and named or ARGV[4]
 end
 
 local called = ''

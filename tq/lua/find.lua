@@ -30,9 +30,9 @@ local function matches(id)
     if not hook[1] or (hook[2] or 'waiting') ~= wanted.callback then return false end
   end
   if wanted.model then
-    local models = redis.call('HMGET', message_key(id), 'fallback_model', 'body', 'model')
-    local named = models[2] and cjson.decode(models[2]).model_name
-    if (models[1] or (named ~= cjson.null and named) or models[3]) ~= wanted.model then return false end
+    local models, brief = redis.call('HMGET', message_key(id), 'fallback_model', 'model'), brief_of(message_key(id))
+    local named = brief and cjson.decode(brief).model_name
+    if (models[1] or (named ~= cjson.null and named) or models[2]) ~= wanted.model then return false end
   end
   return true
 end

@@ -1,7 +1,7 @@
 -- Take webhooks that are due, for the time of a lease: who does not settle one loses it to the next that asks.
 -- ARGV: most, most of one receiver, lease in ms, ms that they must be overdue, fields of a record that are wanted, then
 --       receivers and how many may be taken of each
--- -> {receiver, id, event, number of the attempt, values of these fields}, ...
+-- -> {receiver, id, event, number of the attempt, what was submitted, values of these fields}, ...
 even_when_full()
 local most, each, lease, until_ = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), now - tonumber(ARGV[4])
 local rooms, taken, fields = {}, {}, {}
@@ -19,7 +19,7 @@ for _, receiver in ipairs(receivers) do
       if key then
         local attempt = redis.call('HINCRBY', key, 'hook_attempts', 1)
         redis.call('ZADD', hooks_key(receiver), now + lease, member)
-        taken[#taken + 1] = { receiver, id, event, attempt, redis.call('HMGET', key, unpack(fields)) }
+        taken[#taken + 1] = { receiver, id, event, attempt, brief_of(key), redis.call('HMGET', key, unpack(fields)) }
       else
         redis.call('ZREM', hooks_key(receiver), member)
       end

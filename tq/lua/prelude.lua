@@ -23,6 +23,9 @@ local function failed_key(kind) return P .. 'failed:' .. kind end
 local function open_key(m) return P .. 'open:' .. queue_by(m.priority) end
 local function line_key(m, payer) return P .. 'line:' .. m.priority .. ':' .. payer end
 
+-- What was submitted, as JSON: without its content, unless it was an older version that submitted it.
+local function brief_of(key) return redis.call('HGET', key, 'brief') or redis.call('HGET', key, 'body') end
+
 -- What a transition needs of a record; nil when there is none.
 local function load(id)
   local v = redis.call('HMGET', message_key(id), 'status', 'priority', 'queue', 'seq', 'epoch', 'attempts',

@@ -1,7 +1,7 @@
 -- Accept a message, or say which one it repeats.
 -- ARGV: id, fingerprint, idempotency digest or '', priority, body, languages, sealed key or '', max queued, account,
 --       what it may spend a day, in billionths (0 = anything), where its submission is traced or '', host:port of the
---       one to be called back or '', content, what is searched for text or ''
+--       one to be called back or '', body without its content, what is searched for text or ''
 -- -> {outcome, what, now, queued, 1 if its queue is paused, else 0}: 'new', 'same', 'idempotency-conflict' or 'duplicate',
 --    and the id; 'full' and how many wait; 'budget' and what was spent | an OOM error
 local id, print, idempotency, priority, body, languages, sealed = unpack(ARGV)
@@ -52,7 +52,7 @@ if redis.call('ZREM', P .. 'ended', id) == 1 then leave_indexes(id) end
 local m = { status = 'queued', priority = priority, seq = seq, languages = languages,
   attempts = 0, payer = ARGV[9] }
 redis.call('HSET', message_key(id), 'status', 'queued', 'priority', priority, 'seq', m.seq, 'print', print,
-  'body', body, 'content', ARGV[13], 'languages', languages, 'created', now, 'payer', m.payer)
+  'body', body, 'brief', ARGV[13], 'languages', languages, 'created', now, 'payer', m.payer)
 if ARGV[14] ~= '' then redis.call('HSET', message_key(id), 'about', ARGV[14]) end
 if ARGV[11] ~= '' then redis.call('HSET', message_key(id), 'trace', ARGV[11]) end
 if sealed ~= '' then

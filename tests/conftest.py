@@ -25,6 +25,9 @@ from tq.client import Client
 from tq.local import LocalClient
 from tq.settings import Settings
 
+#: Fixtures of the page.
+pytest_plugins = ["pages"]
+
 
 @pytest.fixture(scope="session", autouse=True)
 def no_settings_from_outside() -> Iterator[None]:

@@ -47,11 +47,21 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What a key has spent today; ``share`` is that of its budget, in percent, 100 at most; None without one."""
+    """What a key has spent today.
+
+    Attributes:
+        name: of the key.
+        tokens: that it used.
+        cost: of those, in words.
+        priced: whether all or some of them have a price.
+        share: of its budget, in percent, 100 at most; None without one.
+        state: ``good``, ``warn`` or ``bad``.
+    """
 
     name: str
     tokens: int
     cost: str
+    priced: bool
     share: float | None
     state: str
 
@@ -159,7 +169,8 @@ def _account(spent: AccountSpend, spend: Spend) -> Account:
         cost = "of unknown price"
     share = None if not spend.budget else min(100.0, round(100 * spent.known_cost / spend.budget, 1))
     state = "good" if share is None or share < 100 * _NEARLY else "warn" if share < 100 else "bad"
-    return Account(spent.account, spent.prompt_tokens + spent.completion_tokens, cost, share, state)
+    priced = bool(spend.currency) and (spent.cost is not None or bool(spent.known_cost))
+    return Account(spent.account, spent.prompt_tokens + spent.completion_tokens, cost, priced, share, state)
 
 
 def _until_midnight(now: datetime) -> float:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Final
 from urllib.parse import parse_qs, urlencode
 
@@ -26,8 +27,8 @@ from tq.fields import MAX_MODEL_NAME
 from tq.filters import MessageFilter
 from tq.languages import OFFERED
 from tq.layout import age, money, span
-from tq.lines import row_of
-from tq.messages import MAX_PRIORITY, MIN_PRIORITY, Status
+from tq.lines import Row, row_of
+from tq.messages import MAX_PRIORITY, MIN_PRIORITY, Message, Status
 from tq.routing import MessageId, probe_of, queue_of
 
 if TYPE_CHECKING:
@@ -208,13 +209,30 @@ async def show_messages(
     return _html("messages.html", **await _messages(queue_of(request), _given(request), cursor))
 
 
+@router.get("/page/rows")
+async def show_rows(
+    request: Request,
+    id: Annotated[list[str], Query(max_length=_PAGE)],  # noqa: A002 - its name in the address
+) -> Response:
+    """Those rows of the table, whatever their status is by now."""
+    queue = queue_of(request)
+    found, paused = await asyncio.gather(
+        asyncio.gather(*(queue.outline(each) for each in id), return_exceptions=True), queue.store.paused()
+    )
+    rows = [(message, row_of(message)) for message in found if isinstance(message, Message)]
+    return _html("messages.html", **_table(rows, paused))
+
+
 @router.get("/page/messages/{message_id}")
 async def show_message(request: Request, message_id: MessageId) -> Response:
     """All of a message but its texts."""
     queue = queue_of(request)
-    found, timeline = await asyncio.gather(queue.outline(message_id), queue.timeline(message_id))
+    found, timeline, paused = await asyncio.gather(
+        queue.outline(message_id), queue.timeline(message_id), queue.store.paused()
+    )
     currency = queue.budget.prices.currency if queue.settings.prices else ""
-    return _html("message.html", message=found, timeline=timeline, hidden=_NOT_LISTED, currency=currency)
+    waits = found.status is Status.QUEUED and found.queue in paused
+    return _html("message.html", message=found, timeline=timeline, hidden=_NOT_LISTED, currency=currency, is_held=waits)
 
 
 _FILTERS: Final = ("status", "to", "source", "priority", "model", "error", "q")
@@ -243,17 +261,28 @@ def _chosen(given: Mapping[str, str]) -> tuple[Status | None, MessageFilter]:
 
 
 async def _messages(queue: TranslationQueue, given: Mapping[str, str], cursor: str | None) -> dict[str, Any]:
-    trouble: object = None
-    rows: list[Any] = []
-    more: str | None = None
     try:
         status, matching = _chosen(given)
-        found, more = await queue.list(status, limit=_PAGE, cursor=cursor, matching=matching, texts=False)
-        rows = [(message, row_of(message)) for message in found]
+        (found, more), paused = await asyncio.gather(
+            queue.list(status, limit=_PAGE, cursor=cursor, matching=matching, texts=False), queue.store.paused()
+        )
     except (ValueError, TqError) as error:
-        trouble = error
+        return _table([], [], _sentences(error), given=given, cursor=cursor)
+    return _table([(message, row_of(message)) for message in found], paused, more=more, given=given, cursor=cursor)
+
+
+def _table(
+    rows: Sequence[tuple[Message, Row]],
+    paused: Sequence[str],
+    trouble: str = "",
+    *,
+    more: str | None = None,
+    given: Mapping[str, str] = MappingProxyType({}),
+    cursor: str | None = None,
+) -> dict[str, Any]:
     return {
         "rows": rows,
+        "paused": paused,
         "table_trouble": trouble,
         "now": datetime.now(UTC),
         "more": more,
@@ -280,7 +309,14 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"age": age, "span": span, "money": money, "moment": _moment, "plain": _plain}
+    environment.filters |= {
+        "age": age,
+        "span": span,
+        "money": money,
+        "moment": _moment,
+        "plain": _plain,
+        "sentences": _sentences,
+    }
     environment.globals |= {"statuses": [*Status], "glyphs": _GLYPHS, "version": __version__}
     return environment
 
@@ -294,6 +330,12 @@ def _moment(at: datetime) -> Markup:
     """A time, which ``static/page/parts.js`` says in the reader's own."""
     text = f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
     return Markup('<time datetime="{}">{}</time>').format(at.isoformat(), text)
+
+
+def _sentences(error: Exception) -> str:
+    """What is wrong, why, and what to do, for people to read."""
+    parts = [error.what, error.why, error.fix] if isinstance(error, TqError) else [str(error)]
+    return " ".join(f"{part[0].upper()}{part[1:].rstrip('.')}." for part in parts if part)
 
 
 def _plain(value: object) -> str:

@@ -87,6 +87,22 @@ def test_a_filter_that_is_none(http: httpx.Client) -> None:
         assert http.get(f"/?{query}", headers=BROWSER).status_code == 200
 
 
+def test_rows_of_those_that_left(http: httpx.Client) -> None:
+    """Rows are asked for by id, whatever has become of them; what is not there is left out, and 25 are the most."""
+    for name in ("a", "b"):
+        http.post("/messages", json={"content": "Secret", "message_id": name})
+    http.post("/messages/b/cancel")
+    answer = http.get("/page/rows?id=a&id=b&id=nobody")
+    assert re.findall(r'id="row-(\w+)"', answer.text) == ["a", "b"]
+    assert "cancelled" in answer.text
+    assert "Secret" not in answer.text
+    assert http.get("/page/rows?" + "&".join(f"id={n}" for n in range(26))).status_code == 422
+    http.post("/queues/default/pause")
+    assert "queue paused" in http.get("/page/rows?id=a").text
+    assert "queue paused" not in http.get("/page/rows?id=b").text
+    http.post("/queues/default/resume")
+
+
 def test_without_a_session(visitor: httpx.Client) -> None:
     """The page is a form; its parts and the API ask for a token; what the form needs is open."""
     page = visitor.get("/", headers=BROWSER)

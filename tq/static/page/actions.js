@@ -46,6 +46,6 @@ async function retryFailures({ retry: type, count }) {
     if (retried) line = toast(`${retried.toLocaleString()} queued again${cursor ? " …" : ""}`, { line });
   } while (cursor);
   if (line) passing(line);
-  if (refused) toast(`${refused.toLocaleString()} could not be tried again: they need their own key (one by one), or a budget is spent.`, { bad: true });
+  if (refused) toast(`${refused.toLocaleString()} not queued again: such a message needs its own key (retry it alone), or its budget is spent.`, { bad: true });
   lookAgain();
 }

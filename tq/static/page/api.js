@@ -1,7 +1,9 @@
 // Requests to the API, which serves this page.
 import { sessionEnded } from "./say.js";
 
-// -> whether it was done, and the answer or the problem document.
+const PATIENCE = 30000; // ms for an answer
+
+// -> whether it was done, the answer or the problem document, and the queue that it waits in if somebody has paused that.
 export async function request(method, url, body, headers = {}) {
   let answer;
   try {
@@ -9,12 +11,17 @@ export async function request(method, url, body, headers = {}) {
       method,
       headers: body === undefined ? headers : { "Content-Type": "application/json", ...headers },
       body: body === undefined ? undefined : JSON.stringify(body),
+      signal: AbortSignal.timeout(PATIENCE),
     });
   } catch {
     return [false, { detail: "the API does not answer" }];
   }
-  if (answer.status === 401) sessionEnded(true);
-  return [answer.ok, await answer.json().catch(() => ({ detail: `the API answers with status ${answer.status}` }))];
+  if (answer.status === 401) {
+    sessionEnded(true);
+    return [false, { detail: "the session has ended: log in again in another tab, and go on here" }];
+  }
+  const said = await answer.json().catch(() => ({ detail: `the API answers with status ${answer.status}` }));
+  return [answer.ok, said, answer.headers.get("TQ-Paused") ?? ""];
 }
 
 export const pathOf = (id) => `/messages/${encodeURIComponent(id)}`;

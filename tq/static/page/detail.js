@@ -2,17 +2,26 @@
 import { pathOf, request } from "./api.js";
 import { urlOf } from "./filters.js";
 import { onLook, patch } from "./parts.js";
-import { toast, words } from "./say.js";
+import { onSession, sessionEnded, toast, words } from "./say.js";
 
 const $ = (id) => document.getElementById(id);
-let opened = "", pushed = false, shown = "", status = "", opener = null, busy = false;
+const PATIENCE = 15000; // ms for an answer
+let asked = "", opened = "", pushed = false, shown = "", status = "", opener = null, busy = false;
 
 export const detailOf = (search) => new URLSearchParams(search).get("message") ?? "";
 
 // `keep`: the address says so already.
 export async function openDetail(id, { keep = false } = {}) {
+  if (asked === id) return; // a second click, while it is on its way
+  asked = id;
+  document.body.setAttribute("aria-busy", "true");
   const problem = await load(id, true);
-  if (problem) return toast(problem, { bad: true });
+  if (asked !== id) return;
+  stopAsking();
+  if (problem) {
+    if (keep) forget();
+    return toast(problem, { bad: true });
+  }
   if (!keep) {
     const place = new URLSearchParams(location.search);
     place.set("message", id);
@@ -25,7 +34,20 @@ export async function openDetail(id, { keep = false } = {}) {
   $("detail-title").focus();
 }
 
+function stopAsking() {
+  asked = "";
+  document.body.removeAttribute("aria-busy");
+}
+
+// The address does not say any more that it is open.
+function forget() {
+  const place = new URLSearchParams(location.search);
+  place.delete("message");
+  history.replaceState(null, "", urlOf(place));
+}
+
 export function closeDetail({ keep = false } = {}) {
+  stopAsking();
   if (keep) pushed = false;
   if ($("detail").open) $("detail").close(keep ? "kept" : "");
 }
@@ -34,13 +56,14 @@ export function closeDetail({ keep = false } = {}) {
 async function load(id, fresh) {
   let answer;
   try {
-    answer = await fetch(`/page/messages/${encodeURIComponent(id)}`, { headers: { Accept: "text/html" } });
+    answer = await fetch(`/page/messages/${encodeURIComponent(id)}`, { headers: { Accept: "text/html" }, signal: AbortSignal.timeout(PATIENCE) });
   } catch {
     return "The API does not answer.";
   }
+  if (answer.status === 401) sessionEnded(true);
   if (!answer.ok) return words(await answer.json().catch(() => ({ detail: `the API answers with status ${answer.status}` })));
   const html = await answer.text();
-  if (!fresh && opened !== id) return "";
+  if ((fresh ? asked : opened) !== id) return "";
   if (fresh && opened !== id) hideTexts();
   opened = id;
   if (html === shown) return "";
@@ -108,16 +131,16 @@ export function listenToDetail() {
     $("detail-body").replaceChildren();
     hideTexts();
     if (dialog.returnValue !== "kept") {
-      const place = new URLSearchParams(location.search);
-      place.delete("message");
       if (pushed) history.back();
-      else history.replaceState(null, "", urlOf(place));
+      else forget();
     }
     dialog.returnValue = "";
     pushed = false;
     const back = opener?.isConnected ? opener : $(opener?.id ?? "");
     (back ?? $("messages")).focus();
   });
+  // Who comes next is not to read on; what says so stands behind the dialog.
+  onSession((ended) => ended && closeDetail({ keep: true }));
   onLook(async () => {
     if (!dialog.open || !opened || busy) return;
     busy = true;

@@ -49,6 +49,10 @@ export function restore() {
 }
 
 export function listenToFilters() {
+  // What is no filter is not in the fields, and does not stay in the address either.
+  const place = placeOf(), message = new URLSearchParams(location.search).get("message");
+  if (message) place.set("message", message);
+  history.replaceState(null, "", urlOf(place));
   let typing = 0;
   const begin = () => { clearTimeout(typing); cursor = ""; go(false); };
   $("filters").addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(begin, 200); });

@@ -1,18 +1,22 @@
 // The form that submits a text and shows its translation arriving.
 import { pathOf, request } from "./api.js";
-import { soon } from "./parts.js";
+import { onLook, soon } from "./parts.js";
 import { words } from "./say.js";
-import { STATUSES } from "./stream.js";
+import { follow as followChanges } from "./stream.js";
 
 const $ = (id) => document.getElementById(id);
-let following = null;
+const SETTLED = 1000; // ms for which the same button submits nothing more
+const QUIET = 4000; // ms without news of the message after which it is asked for
+let following = "", ended = false, heard = 0;
 let attempt = null; // what was sent, and the key that makes sending it again harmless
 
 export function listenToForm() {
   $("submit").addEventListener("submit", (event) => { event.preventDefault(); submit(); });
   $("content").addEventListener("keydown", (event) => {
-    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) $("submit").requestSubmit();
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !event.repeat) $("submit").requestSubmit();
   });
+  onLook(() => following && !ended && Date.now() - heard > QUIET && check());
+  $("submit-button").disabled = false;
 }
 
 function read() {
@@ -31,14 +35,23 @@ async function submit() {
   const body = read(), text = JSON.stringify(body);
   // The same again after no answer is the same message.
   if (attempt?.text !== text) attempt = { text, key: [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("") };
-  const [ok, answer] = await request("POST", "/messages", body, { "Idempotency-Key": attempt.key });
-  button.removeAttribute("aria-disabled");
+  const slow = setTimeout(() => say("sending …", "dim"), 300);
+  const [ok, answer, paused] = await request("POST", "/messages", body, { "Idempotency-Key": attempt.key });
+  clearTimeout(slow);
+  // A second click, or a key that is held, means the same message.
+  setTimeout(() => button.removeAttribute("aria-disabled"), ok ? SETTLED : 0);
   mark(ok ? [] : answer.errors ?? []);
-  if (!ok) return say(words(answer) + (answer.errors ?? []).map((each) => `; ${each.field}: ${each.message}`).join(""), "bad");
+  if (!ok) return say(answer.errors?.length ? answer.errors.map(refusal).join("; ") : words(answer), "bad");
   attempt = null;
   $("key").value = "";
-  follow(answer.message_id);
+  follow(answer.message_id, paused);
   soon(0);
+}
+
+// In the words of the form.
+function refusal({ field, message }) {
+  const label = [...$("submit").elements].find((each) => each.name === field)?.labels[0];
+  return `${label?.firstChild.textContent.trim() ?? field}: ${message}`;
 }
 
 // Which fields were refused.
@@ -48,8 +61,9 @@ function mark(errors) {
   for (const each of $("submit").querySelectorAll("input, select, textarea")) {
     if (fields.has(each.name)) {
       each.setAttribute("aria-invalid", "true");
+      each.setAttribute("aria-errormessage", "result-text");
       first ??= each;
-    } else each.removeAttribute("aria-invalid");
+    } else for (const name of ["aria-invalid", "aria-errormessage"]) each.removeAttribute(name);
   }
   first?.focus();
 }
@@ -63,38 +77,42 @@ function say(text, how, id = "", translation = "") {
   link.href = `?message=${encodeURIComponent(id)}`;
   link.dataset.message = id;
   $("result-translation").textContent = translation;
-  $("result").hidden = false;
+  $("result").classList.add("shown");
 }
 
-function follow(id) {
-  following?.close();
-  say("queued …", "dim", id);
-  const events = following = new EventSource(`${pathOf(id)}/events`);
-  for (const status of STATUSES) {
-    events.addEventListener(status, (event) => {
-      if (["completed", "failed", "cancelled"].includes(status)) {
-        events.close();
-        wait(id, events);
-      } else say(status === "retrying" ? `↻ retrying: ${JSON.parse(event.data).info}` : `${status} …`, "dim", id);
-    });
-  }
-  // Refused, it is not opened again: the end is asked for instead.
-  events.onerror = () => events.readyState === EventSource.CLOSED && wait(id, events);
+// Until another one is submitted: one that has failed may be tried again.
+function follow(id, paused) {
+  following = id;
+  ended = false;
+  say(paused ? `queued: ${paused} is paused, nothing of it begins until it is resumed` : "queued …", "dim", id);
+  followChanges(id, (change) => {
+    heard = Date.now();
+    if (["completed", "failed", "cancelled"].includes(change.status)) check();
+    else {
+      ended = false;
+      say(change.status === "retrying" ? `↻ retrying: ${change.info}` : `${change.status} …`, "dim", id);
+    }
+  });
+  check(); // it may have ended before this was heard
 }
 
-async function wait(id, events) {
-  for (let tries = 0; following === events; tries += 1) {
-    const [ok, message] = await request("GET", `${pathOf(id)}?wait=30`);
-    if (following !== events) return;
-    if (ok && message.finished_at) return end(message);
-    if (ok) say(`${message.status} …`, "dim", id);
-    else if (message.status === 404) return say(words(message), "bad", id);
-    else await new Promise((done) => setTimeout(done, Math.min(30000, 1000 * 2 ** tries)));
+// What the stream did not tell, or tells less of.
+async function check() {
+  const id = following;
+  heard = Date.now();
+  const [ok, message] = await request("GET", pathOf(id));
+  if (following !== id) return;
+  if (ok && message.finished_at) end(message);
+  else if (ok && !ended && message.status !== "queued") say(message.status === "retrying" ? `↻ retrying: ${message.error?.type}` : `${message.status} …`, "dim", id);
+  else if (message.status === 404) {
+    following = "";
+    say(words(message), "bad", id);
   }
 }
 
 function end(message) {
   const id = message.message_id;
+  ended = true;
   if (message.status === "completed") {
     const took = ((new Date(message.finished_at) - new Date(message.created_at)) / 1000).toFixed(1);
     const note = message.provider === "pseudo" ? ", NOT a translation (pseudo)" : message.cached ? ", from memory" : "";

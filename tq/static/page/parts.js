@@ -1,21 +1,26 @@
 // Parts of the page: asked for again when something happened, and patched into place, so that what somebody is about
 // to click, has selected or has the focus on stays where it is.
-import { sessionEnded } from "./say.js";
+import { answered, sessionEnded } from "./say.js";
 
 const QUIET = 5000; // ms between two looks when nothing happens
 const BUSY = 700; // ms between two looks when much happens
 const SHARE = 10; // a look that took long is followed by a pause of so many times that
+const SLOW = 4000; // ms without an answer after which that is said
+const PATIENCE = 15000; // ms until it is not waited for any more
 const SETTLED = 400; // ms for which a new button is not clicked: the click was meant for what was there before
 
 const $ = (id) => document.getElementById(id);
 const parts = new Map(["overview", "table", "failures"].map((id) => [id, { element: $(id), busy: false, again: false, html: "" }]));
 let place = () => "";
+let back = () => {};
 let pointerDown = false, touched = 0;
 
-// `placeOf` says where in the list of messages somebody is: a query.
-export function watchParts(placeOf) {
+// `placeOf` says where in the list of messages somebody is: a query. `again` is called when the API answers once more.
+export function watchParts(placeOf, again) {
   place = placeOf;
-  addEventListener("pointerdown", () => { pointerDown = true; }, true);
+  back = again;
+  // Of another button a browser may not tell the end, which its menu has.
+  addEventListener("pointerdown", ({ button }) => { pointerDown = button === 0; }, true);
   for (const name of ["pointerup", "pointercancel"]) addEventListener(name, () => {
     // A click comes after it, and is to find what it was meant for.
     setTimeout(() => { pointerDown = false; }, 0);
@@ -81,9 +86,13 @@ export async function refresh(id) {
   part.busy = true;
   part.again = false;
   const url = address(id), began = performance.now();
+  const slow = setTimeout(noAnswer, SLOW);
   try {
-    const answer = await fetch(url, { headers: { Accept: "text/html" } });
+    const answer = await fetch(url, { headers: { Accept: "text/html" }, signal: AbortSignal.timeout(PATIENCE) });
     took = performance.now() - began;
+    if (unanswered) back();
+    unanswered = false;
+    answered(true);
     if (answer.status === 401) sessionEnded(true);
     else if (url === address(id)) {
       part.element.classList.toggle("stale", !answer.ok);
@@ -93,17 +102,29 @@ export async function refresh(id) {
       }
     } else part.again = true;
   } catch {
-    part.element.classList.add("stale"); // the stream says that the connection is lost
+    part.element.classList.add("stale");
+    noAnswer();
   }
+  clearTimeout(slow);
   part.busy = false;
   if (part.again) setTimeout(() => refresh(id), url === address(id) ? BUSY : 0);
+}
+
+let unanswered = false;
+
+function noAnswer() {
+  unanswered = true;
+  answered(false);
 }
 
 async function show(id, html) {
   const part = parts.get(id);
   while (pointerDown) await new Promise((done) => setTimeout(done, 50));
   if (id === "table" && isHeld(part.element)) return patchRows(part.element, html);
-  if (id === "table") unhold();
+  if (id === "table") {
+    unhold();
+    waiting(false);
+  }
   if (part.html === html) return;
   part.html = html;
   patch(part.element, html);
@@ -158,26 +179,48 @@ function isHeld(table) {
   const selection = getSelection();
   return table.matches(":hover") && matchMedia("(hover: hover)").matches
     || Date.now() - touched < 2000 && table.contains(document.activeElement)
-    || table.contains(document.activeElement)
+    || table.querySelector(":focus-visible") !== null
     || !selection.isCollapsed && table.contains(selection.anchorNode);
 }
 
 // Rows stay where they are: each is kept current, and new ones are announced.
-function patchRows(table, html) {
+async function patchRows(table, html) {
+  const rows = rowsOf(html), there = [...table.querySelectorAll("tbody tr")];
+  const above = rows.findIndex((row) => row.id === there[0]?.id);
+  held = true;
+  parts.get("table").html = "";
+  patchThose(table, rows);
+  // Those that are not in the list any more: they have left the filter, or the page.
+  const left = there.filter((row) => !rows.some((each) => each.id === row.id));
+  $("fresh").hidden = above === 0 && !left.length;
+  $("fresh").textContent = above > 0 ? `${above} new: show` : above === 0 ? "Show as it is now" : "Show the newest";
+  if (!left.length) return;
+  const asked = new URLSearchParams(left.map((row) => ["id", row.querySelector("[data-message]").dataset.message]));
+  const answer = await fetch(`/page/rows?${asked}`, { headers: { Accept: "text/html" }, signal: AbortSignal.timeout(PATIENCE) });
+  if (answer.ok && held) patchThose(table, rowsOf(await answer.text()));
+}
+
+function rowsOf(html) {
   const fresh = document.createElement("template");
   fresh.innerHTML = html;
-  const rows = [...fresh.content.querySelectorAll("tbody tr")];
+  return [...fresh.content.querySelectorAll("tbody tr")];
+}
+
+function patchThose(table, rows) {
   for (const row of rows) {
     const old = $(row.id);
     if (old && table.contains(old)) patch(old, row.outerHTML, "outerHTML");
   }
-  const first = table.querySelector("tbody tr")?.id;
-  const above = rows.findIndex((row) => row.id === first);
-  const count = above < 0 ? rows.length : above;
-  held = true;
-  parts.get("table").html = "";
-  $("fresh").hidden = count === 0;
-  $("fresh").textContent = above < 0 ? "Show the newest" : `${count} new: show`;
+}
+
+// What is shown is not what was asked for, which is said unless it is there at once.
+let late = 0;
+
+function waiting(yes) {
+  clearTimeout(late);
+  const table = $("table");
+  if (yes) late = setTimeout(() => { table.classList.add("stale"); table.setAttribute("aria-busy", "true"); }, 300);
+  else table.removeAttribute("aria-busy");
 }
 
 function unhold() {
@@ -188,6 +231,7 @@ function unhold() {
 // Somebody asks for something else: what was held is not what they look at any more.
 export function letGo() {
   release = true;
+  waiting(true);
   parts.get("table").html = "";
   refresh("table");
 }

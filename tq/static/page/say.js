@@ -55,15 +55,36 @@ export function ask(dialog, field = null) {
   }, { once: true }));
 }
 
+// Whether the page is connected: what its stream says, unless what is asked for gets no answer.
+let stream = ["connecting …", ""], silent = false;
+
 export function connection(text, how) {
+  stream = [text, how];
+  showConnection();
+}
+
+export function answered(yes) {
+  silent = !yes;
+  showConnection();
+}
+
+function showConnection() {
+  const [text, how] = silent ? ["the API does not answer, trying again", "off"] : stream;
   const place = $("live");
   if (place.textContent === text) return;
   place.textContent = text;
   place.className = `live ${how}`;
 }
 
+const followers = new Set();
+
+// Called with whether the session has ended, each time that this changes.
+export function onSession(follower) { followers.add(follower); }
+
 export function sessionEnded(ended) {
-  if ($("ended").hidden === ended) $("ended").hidden = !ended;
+  if ($("ended").hidden !== ended) return;
+  $("ended").hidden = !ended;
+  for (const follower of followers) follower(ended);
 }
 
 // A problem document in a sentence or two.

@@ -1,22 +1,30 @@
 // The stream of changes: it only says that something happened, what it was is asked for.
 import { failuresChanged, lookAgain, soon } from "./parts.js";
-import { connection, sessionEnded } from "./say.js";
+import { connection, onSession, sessionEnded } from "./say.js";
 
-export const STATUSES = ["queued", "running", "retrying", "completed", "failed", "cancelled"];
+const STATUSES = ["queued", "running", "retrying", "completed", "failed", "cancelled"];
 const SHORTEST = 1000, LONGEST = 30000; // ms until the stream is opened again after it was refused
 
 let stream = null, pause = SHORTEST, timer = 0;
+let followed = "", tell = () => {};
 
 export function listen() {
   document.addEventListener("visibilitychange", open);
+  addEventListener("online", open);
+  addEventListener("offline", () => connection("this device is offline", "off"));
+  onSession(open);
   open();
 }
 
+// Have `follower` called with each change of one message. It has no stream of its own, of which a browser has six.
+export function follow(id, follower) { [followed, tell] = [id, follower]; }
+
 // A browser keeps six connections to a host for all of its tabs: one that nobody sees gives its own back.
-function open() {
+export function open(ended = false) {
   clearTimeout(timer);
   stream?.close();
   stream = null;
+  if (ended === true) return connection("the session has ended", "off");
   if (document.hidden) return connection("not shown, not listening", "");
   const opened = stream = new EventSource("/events");
   opened.onopen = () => {
@@ -26,7 +34,11 @@ function open() {
     lookAgain();
   };
   opened.onerror = () => opened === stream && lost(opened);
-  for (const status of [...STATUSES, "gap"]) opened.addEventListener(status, () => {
+  for (const status of [...STATUSES, "gap"]) opened.addEventListener(status, ({ data }) => {
+    if (followed && data.includes(followed)) {
+      const change = JSON.parse(data);
+      if (change.message_id === followed) tell(change);
+    }
     // What has failed, and what is queued again after that.
     if (["failed", "queued", "gap"].includes(status)) failuresChanged();
     soon();

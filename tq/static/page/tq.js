@@ -4,7 +4,7 @@ import { readCharts } from "./charts.js";
 import { openDetail, closeDetail, listenToDetail, detailOf } from "./detail.js";
 import { listenToFilters, narrow, openPage, placeOf, restore } from "./filters.js";
 import { lookAgain, watchParts } from "./parts.js";
-import { listen } from "./stream.js";
+import { listen, open } from "./stream.js";
 import { listenToForm } from "./form.js";
 
 // What a click on a link or a button means; with a modifier a link opens elsewhere, as links do.
@@ -38,7 +38,7 @@ addEventListener("popstate", () => {
   else closeDetail({ keep: true });
 });
 
-watchParts(placeOf);
+watchParts(placeOf, () => open());
 listenToFilters();
 listenToForm();
 listenToDetail();

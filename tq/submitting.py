@@ -74,13 +74,17 @@ def _warn_without_worker(backend: Backend, messages: Sequence[Message]) -> None:
     # What was accepted is accepted, whether or not the figures can be had.
     with suppress(TqError):
         if any(not message.ended for message in messages) and not backend.stats().workers:
-            note(_NO_WORKER)
+            _say(_NO_WORKER)
 
 
 def _warn_of_pause(backend: Backend, messages: Sequence[Message]) -> None:
     queues = {message.queue for message in messages if message.status is Status.QUEUED}
     for queue in sorted(queues & {*paused_of(backend)} if queues else ()):
         warn_of_pause(queue)
+
+
+def _say(sentence: str) -> None:
+    note(wrap(sentence, columns_of(sys.stderr), 2) if sys.stderr.isatty() else sentence)
 
 
 def _ahead(backend: Backend, message: Message) -> int | None:
@@ -220,7 +224,7 @@ def _deliver(message: Message, *, as_json: bool, exact: bool) -> None:
 
 @cache
 def _warn_of_pseudo() -> None:  # cached: once a command is enough
-    note(_PSEUDO)
+    _say(_PSEUDO)
 
 
 def failure(message: Message) -> TqError:

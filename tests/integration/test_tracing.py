@@ -276,12 +276,24 @@ def test_no_command_waits_for_a_collector(submitting: Callable[..., tuple[float,
             assert "raceback" not in said
 
 
+#: Makes a Python that finds nothing of OpenTelemetry but its interface, which FastAPI brings along.
+HIDING = """
+import sys
+class Hidden:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name.startswith(("opentelemetry.sdk", "opentelemetry.exporter")):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Hidden)
+"""
+
+
 def test_traces_that_nothing_can_export(tmp_path: Path, submitting: Callable[..., tuple[float, str]]) -> None:
     """They are asked for where `tq[otel]` is not installed: API, worker, command and `tq up` say so, once each."""
-    hidden = tmp_path / "hidden" / "opentelemetry"
-    hidden.mkdir(parents=True)
-    (hidden / "__init__.py").touch()
-    asked = {"PYTHONPATH": str(hidden.parent), "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    (hidden / "sitecustomize.py").write_text(HIDING)
+    asked = {"PYTHONPATH": str(hidden), "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
     told = "is not installed (pip install 'tq[otel]')"
     assert submitting(**asked)[1].count(told) == 1
     (tmp_path / "up").mkdir()
@@ -290,7 +302,6 @@ def test_traces_that_nothing_can_export(tmp_path: Path, submitting: Callable[...
         for service in ("api", "worker"):
             said = stack.tq("logs", service).stdout
             assert said.count(told) == 1, said
-            assert "WARNING" in said
 
 
 def test_several_exporters(submitting: Callable[..., tuple[float, str]]) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from tq.figures import AccountSpend, RateInfo, RateLimit, Spend, Stats
-from tq.layout import columns, count, money, span
+from tq.layout import columns, count, fitted_columns, money, span, width, wrap
 from tq.messages import TERMINAL, Message
 from tq.terminal import clean
 
@@ -29,13 +30,18 @@ def summary(stats: Stats) -> str:
     return " · ".join([*words, f"{rate:g}/min"] if rate else words)
 
 
-def figures(stats: Stats) -> str:
-    """All figures, for people."""
-    return "\n\n".join("\n".join(lines) for lines in sections(stats))
+def figures(stats: Stats, room: int | None = None) -> str:
+    """All figures, for people; narrow enough for a terminal that has so much ``room``."""
+    return "\n\n".join("\n".join(lines) for lines in sections(stats, room))
 
 
-def sections(stats: Stats, *, compact: bool = False) -> list[list[str]]:
+def sections(stats: Stats, room: int | None = None, *, compact: bool = False) -> list[list[str]]:
     """All figures as lines: the counts, in fewer lines if ``compact``, and a table each of what there is besides."""
+
+    def table(header: Sequence[str], rows: Sequence[Sequence[str]], *least: str, cuttable: Sequence[str]) -> list[str]:
+        rows = [header, *rows]
+        return columns(rows) if room is None else fitted_columns(rows, room, least=least, cuttable=cuttable)
+
     if compact:
         pairs = [("going on", _counts(stats, ended=False)), ("ended", _counts(stats, ended=True))]
     else:
@@ -50,20 +56,33 @@ def sections(stats: Stats, *, compact: bool = False) -> list[list[str]]:
         ("unfinished", f"the oldest for {span(stats.oldest_unfinished)}" if stats.oldest_unfinished else "none"),
         ("last minute", rates),
     ]
-    found = [columns(pairs)]
+    found = [_pairs(pairs, room)]
     if stats.priorities:
-        found.append(columns([("QUEUE", "PRI", "QUEUED", "OLDEST"), *_depths(stats)]))
+        found.append(table(("QUEUE", "PRI", "QUEUED", "OLDEST"), _depths(stats), cuttable=("QUEUE",)))
     if stats.spend.total.messages or stats.spend.total.prompt_tokens:
-        found.append(columns([("SPENT TODAY", "MESSAGES", "TOKENS", "COST"), *_spent(stats.spend)]))
+        header: Sequence[str] = ("SPENT TODAY", "MESSAGES", "TOKENS", "COST")
+        found.append(table(header, _spent(stats.spend), "MESSAGES", "TOKENS", cuttable=("SPENT TODAY",)))
     if stats.rates:
-        # How it stands comes before the numbers, which a narrow terminal cuts off.
+        # How it stands, and how much was refused, is what people look for.
+        least = ("SENT", "KEY", "TOKENS/MIN", "REQUESTS/MIN", "MODEL")
         header = ("ENDPOINT", "KEY", "MODEL", "NOW", "REQUESTS/MIN", "TOKENS/MIN", "SENT", "429")
-        found.append(columns([header, *_limits(stats)]))
+        found.append(table(header, _limits(stats), *least, cuttable=("ENDPOINT", "MODEL")))
     if stats.workers:
-        found.append(columns([("WORKER", "VERSION", "PROVIDER", "RUNNING"), *_workers(stats)]))
+        header = ("WORKER", "VERSION", "PROVIDER", "RUNNING")
+        found.append(table(header, _workers(stats), "VERSION", "PROVIDER", cuttable=("WORKER",)))
     else:
-        found.append(["no worker is running: start one with `tq worker` or `tq up`"])
+        nobody = "no worker is running: start one with `tq worker` or `tq up`"
+        found.append([nobody] if room is None else wrap(nobody, room, 2).split("\n"))
     return found
+
+
+def _pairs(pairs: Sequence[tuple[str, str]], room: int | None) -> list[str]:
+    """Names with their values; these are wrapped where they are wider than there is room."""
+    lines = columns(pairs)
+    if room is None:
+        return lines
+    indent = max(width(name) for name, _ in pairs) + 2
+    return [part for line in lines for part in wrap(line, room, indent).split("\n")]
 
 
 def _counts(stats: Stats, *, ended: bool) -> str:

@@ -30,6 +30,7 @@ from tq.options import (
     Url,
     ask_key,
     complete_language,
+    complete_model,
     connect,
     debugging,
     explained,
@@ -104,7 +105,10 @@ def submit(  # noqa: PLR0913 - Typer takes the options from the signature
         ),
     ] = None,
     priority: Annotated[int, typer.Option(metavar="0..10", help="10 is the most urgent.")] = 0,
-    model: Annotated[str | None, typer.Option(help="The model.  [default: TQ_MODEL]", show_default=False)] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="The model.  [default: TQ_MODEL]", autocompletion=complete_model, show_default=False),
+    ] = None,
     fallback_models: FallbackModels = None,
     domain: Annotated[str | None, typer.Option(help="The subject area.", show_default=False)] = None,
     context: Context = None,
@@ -141,6 +145,8 @@ def submit(  # noqa: PLR0913 - Typer takes the options from the signature
         note(ctx.get_help())
         return UsageError.exit_code
     languages: Sequence[str | None] = to or [None]
+    if twice := next((tag for tag in to or () if languages.count(tag) > 1), None):
+        raise UsageError(f"--to names {twice} twice", fix="name each language once; nothing was submitted")
     if len(languages) > 1 and (message_id or idempotency_key):
         raise UsageError(
             "an id or idempotency key belongs to one message", why=f"{len(languages)} are to be submitted: one per --to"
@@ -203,7 +209,8 @@ def doctor(*, json: Json = False, url: Url = None) -> int:
     """Check what messages need on their way.
 
     Settings, data dir, Redis or API, clocks, workers, paused queues, keys, priorities, ports and the
-    provider: each with what mends it. Exit code 5 when nothing is reachable, 1 when something else is wrong.
+    provider: each with what mends it. Exit code 5 when nothing is reachable,
+    4 when Redis or the API refuses the password or token, 1 when something else is wrong.
     """
     from tq.doctor import run_checks
 
@@ -234,7 +241,7 @@ stack_commands.register(app)
 def main() -> int:
     """Run the command line; returns the exit code.
 
-    0 ok · 1 the message failed · 2 usage · 3 not found · 4 not authorised · 5 nothing reachable ·
+    0 ok · 1 the message failed · 2 usage · 3 not found · 4 not authorised · 5 nothing reachable, or no room ·
     124 timed out · 130 interrupted.
     """
     streams.prepare()

@@ -143,8 +143,9 @@ NOBODY_LISTENS: Final = ("connection refused", "no such socket")
 _CAUSES: Final = {
     "connection refused": ("refused", "error 111", "errno 111", "errno 61", "connect call failed"),
     "no such socket": ("no such file or directory",),
-    "no such host": ("name or service not known", "nodename nor servname", "temporary failure in name resolution"),
+    "no such host": ("name or service not known", "nodename nor servname", "name resolution", "no address associated"),
     "it does not answer in time": ("timeout", "timed out"),
+    "no way leads there": ("no route to host", "unreachable"),
     "it is loading its data": ("loading",),
     "the connection broke": ("closed by server", "reset by peer", "broken pipe"),
 }

@@ -120,8 +120,18 @@ def make_private(directory: Path) -> None:
     _close(directory)
 
 
+def is_open(directory: Path) -> bool:
+    """Whether others may enter it."""
+    return bool(directory.stat().st_mode & _OTHERS)
+
+
+def holds_others(directory: Path) -> bool:
+    """Whether something is in it that is not tq's."""
+    return not all(_is_own(path.name) for path in directory.iterdir())
+
+
 def _require_private(directory: Path) -> None:
-    if directory.stat().st_mode & _OTHERS and not all(_is_own(path.name) for path in directory.iterdir()):
+    if is_open(directory) and holds_others(directory):
         raise PermissionError(0, "others may enter it, and it holds files that are not tq's", str(directory))
 
 

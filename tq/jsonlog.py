@@ -38,14 +38,20 @@ def line(when: datetime, level: str, logger: str, service: str, message: str, **
     return json.dumps(said | more, ensure_ascii=False, default=str, separators=(",", ":"))
 
 
+def is_object(text: str) -> bool:
+    """Whether a line is one already."""
+    if not text.startswith("{"):
+        return False
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
+
+
 def passed_on(when: datetime, service: str, text: str) -> str:
     """A line of a service's output: unchanged when it is an object already, else as one."""
-    if text.startswith("{"):
-        try:
-            if isinstance(json.loads(text), dict):
-                return text
-        except ValueError:
-            pass
+    if is_object(text):
+        return text
     return line(when, "info", service, service, text)
 
 

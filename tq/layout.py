@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Final
 
@@ -12,6 +13,11 @@ from tq.streams import shown
 #: Of no width of their own: marks on the character before, and what is invisible.
 _WIDTHLESS: Final = frozenset({"Mn", "Me", "Cf"})
 _DOTS: Final = "…"
+#: Columns that are left of a cell that loses its middle.
+_LEAST_CUT: Final = 12
+_WORD: Final = re.compile(r"\s+|\S+\s*")
+#: Of a colour: it takes no room.
+_SGR: Final = re.compile("\x1b\\[[\\d;]*m")
 
 
 def width(text: str) -> int:
@@ -60,6 +66,34 @@ def _beginning(text: str, columns: int) -> str:
     return text
 
 
+def wrap(text: str, room: int, indent: int = 0) -> str:
+    """The text in lines of at most so many columns, broken between words; all but the first are indented.
+
+    A word that is longer stays whole if it is ASCII: it may be an address, which people copy.
+    """
+    lines, line, indented = [], "", ""
+    for part in _parts(text, max(1, room - indent)):
+        if line.strip() and width(_visible(indented + line + part.rstrip())) > room:
+            lines.append(indented + line.rstrip())
+            line, indented = "", " " * indent
+        line += part
+    return "\n".join([*lines, indented + line.rstrip()])
+
+
+def _parts(text: str, room: int) -> Iterator[str]:
+    """Words with the blanks after them; of one that is too long, and no ASCII, as much as there is room for."""
+    for word in _WORD.findall(text):
+        rest = word
+        while not rest.isascii() and width(_visible(rest.rstrip())) > room and (part := _beginning(rest, room)):
+            yield part
+            rest = rest[len(part) :]
+        yield rest
+
+
+def _visible(text: str) -> str:
+    return _SGR.sub("", text)
+
+
 def columns(table: Sequence[Sequence[str]], indent: str = "") -> list[str]:
     """Rows of text as lines with columns as wide as they need, as stdout will show them."""
     rows = [[shown(cell) for cell in row] for row in table]
@@ -67,6 +101,42 @@ def columns(table: Sequence[Sequence[str]], indent: str = "") -> list[str]:
     return [
         (indent + "  ".join(pad(cell, wide) for cell, wide in zip(row, widths, strict=True))).rstrip() for row in rows
     ]
+
+
+def fitted_columns(
+    table: Sequence[Sequence[str]], room: int, *, least: Sequence[str] = (), cuttable: Sequence[str] = ()
+) -> list[str]:
+    """The same for so many columns of a terminal.
+
+    Args:
+        table: its first row is its heading.
+        room: how wide the terminal is.
+        least: headings of what is left out where room is scarce, what matters least first.
+        cuttable: headings of what may lose its middle before that.
+    """
+    rows = [[shown(cell) for cell in row] for row in table]
+    natural = {head: max(map(width, column)) for head, *column in zip(rows[0], *rows, strict=True)}
+    wide = {
+        head: min(size, max(_LEAST_CUT, width(head))) if head in cuttable else size for head, size in natural.items()
+    }
+
+    def left() -> int:
+        return room - sum(wide.values()) - 2 * (len(wide) - 1)
+
+    for head in least:
+        if left() < 0:
+            wide.pop(head, None)
+    if left() < 0:
+        widest = max(wide, key=lambda head: wide[head])
+        wide[widest] = max(_LEAST_CUT, wide[widest] + left())
+    for head in cuttable:
+        if head in wide:
+            wide[head] = min(natural[head], wide[head] + max(0, left()))
+    lines = []
+    for row in rows:
+        cells = zip(natural, row, strict=True)
+        lines.append("  ".join(pad(cut_middle(cell, wide[head]), wide[head]) for head, cell in cells if head in wide))
+    return [cut(line.rstrip(), room) for line in lines]
 
 
 def age(seconds: float) -> str:

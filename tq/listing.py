@@ -19,7 +19,7 @@ from tq.lines import COLUMNS, aligned, line, row_of
 from tq.messages import Message, Status
 from tq.pausing import paused_of
 from tq.progress import Progress
-from tq.terminal import clean, note, report, wants_style, write, write_json
+from tq.terminal import clean, columns_of, note, report, wants_style, write, write_json
 
 _PAGE: Final = 200
 #: Seconds between two looks at the figures.
@@ -122,7 +122,7 @@ def show_stats(backend: Backend, *, as_json: bool) -> None:
     if as_json:
         write_json(stats.model_dump_json())
     else:
-        write(figures(stats))
+        write(figures(stats, columns_of(sys.stdout) if sys.stdout.isatty() else None))
 
 
 def watch_stats(backend: Backend, *, as_json: bool) -> NoReturn:

@@ -43,6 +43,11 @@ def format_line(line: Line, colors: Mapping[str, str] | None = None) -> str:
     return f"\x1b[{color}m{prefix}{_RESET} {line.text}" if color else f"{prefix} {line.text}"
 
 
+def stored_line(line: Line, colors: Mapping[str, str] | None = None) -> str:
+    """A line of a log, whatever format it was written in: an object as it is, all else as ``format_line`` has it."""
+    return line.text if jsonlog.is_object(line.text) else format_line(line, colors)
+
+
 def json_line(line: Line) -> str:
     """The object that a service wrote, unchanged; what is none becomes one."""
     return jsonlog.passed_on(line.when, line.service, line.text)
@@ -121,7 +126,7 @@ class Console:
     def _own(self, text: str, level: str) -> str:
         if not self._as_json:
             return text
-        return jsonlog.line(datetime.now(UTC), level, "tq.stack", "stack", text.strip())
+        return jsonlog.line(datetime.now(UTC), level, "stack", "stack", text.strip())
 
     def _put(self, text: str) -> None:
         if self._closed:

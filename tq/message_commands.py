@@ -1,4 +1,4 @@
-"""The commands that look at messages and change them: status, list, tail, cancel, retry."""
+"""The commands that look at messages and change them: status, list, tail, cancel, retry, callback."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ import typer
 from tq.errors import OutputLost, StoreRefused, TqError, Unauthorised, UnknownMessage, Unreachable, UsageError
 from tq.options import (
     AskKey,
+    CallbackFilter,
+    ErrorFilter,
     FromFilter,
     Ids,
     IdsToCancel,
     IdsToRetry,
+    IdsToSend,
     Json,
+    ModelFilter,
     PriorityFilter,
     StatusFilter,
     ToFilter,
@@ -25,7 +29,7 @@ from tq.options import (
     debugging,
 )
 from tq.progress import Progress
-from tq.terminal import report, wants_style, write
+from tq.terminal import report, wants_style, write, write_json
 
 if TYPE_CHECKING:
     from tq.backend import Backend
@@ -35,7 +39,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command()(status)
     app.command("list")(list_)
-    for command in (tail, cancel, retry):
+    for command in (tail, cancel, retry, callback):
         app.command()(command)
 
 
@@ -71,16 +75,15 @@ def list_(  # noqa: PLR0913 - Typer takes the options from the signature
     to: ToFilter = None,
     source: FromFilter = None,
     priority: PriorityFilter = None,
-    model: Annotated[str | None, typer.Option(help="Only those of this model.", show_default=False)] = None,
-    error: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TYPE", help="Only those with this type of error, such as invalid-key.", show_default=False
-        ),
-    ] = None,
+    model: ModelFilter = None,
+    error: ErrorFilter = None,
+    callback: CallbackFilter = None,
     q: Annotated[
         str | None,
         typer.Option("--q", metavar="TEXT", help="Only those with this in their id or metadata.", show_default=False),
+    ] = None,
+    prefix: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Only those whose id begins so.", show_default=False)
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=100_000, metavar="N", help="How many.")] = 20,
     json: Json = False,
@@ -93,7 +96,9 @@ def list_(  # noqa: PLR0913 - Typer takes the options from the signature
     from tq import listing
     from tq.filters import MessageFilter
 
-    matching = MessageFilter(to=to, source=source, priority=priority, model=model, error=error, q=q)
+    matching = MessageFilter(
+        to=to, source=source, priority=priority, model=model, error=error, q=q, prefix=prefix, callback=callback
+    )
     with connect(url) as backend:
         listing.show_list(backend, status, matching, limit, as_json=json)
 
@@ -153,6 +158,23 @@ def retry(
             write(f"{message_id}  {backend.retry(message_id, api_key).status}")
 
         return _each(ids or [], _of_one(backend, one))
+
+
+def callback(ids: IdsToSend, *, json: Json = False, url: Url = None) -> int:
+    """Send the webhooks of messages again.
+
+    At once, of messages that have ended; `tq list --callback failed` finds those that were given up.
+    """
+    with connect(url) as backend:
+
+        def one(message_id: str) -> None:
+            message = backend.send_callback(message_id)
+            if json:
+                write_json(message.document())
+            else:
+                write(f"{message_id}  {message.callback.status if message.callback else ''}")
+
+        return _each(ids, _of_one(backend, one))
 
 
 def _of_one(backend: Backend, action: Callable[[str], None]) -> Callable[[str], None]:

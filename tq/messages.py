@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
@@ -24,7 +24,7 @@ from tq.fields import (
     SomeText,
     Whole,
 )
-from tq.statuses import StatusName
+from tq.statuses import CallbackStatus, StatusName
 
 # -- states ----------------------------------------------------------------------------------------
 
@@ -283,9 +283,6 @@ class Usage(BaseModel):
 
     prompt_tokens: Count
     completion_tokens: Count
-
-
-CallbackStatus = Literal["waiting", "pending", "delivered", "failed", "disabled"]
 
 
 class Callback(BaseModel):

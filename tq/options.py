@@ -11,7 +11,7 @@ import typer
 
 from tq.errors import TqError, Unauthorised, UsageError
 from tq.languages import OFFERED, check_language
-from tq.statuses import StatusName
+from tq.statuses import CallbackStatus, StatusName
 
 if TYPE_CHECKING:
     from tq.backend import Backend
@@ -45,6 +45,30 @@ def complete_unended(ctx: typer.Context, incomplete: str) -> list[tuple[str, str
 def complete_ended_badly(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     """Ids of messages that can be queued again."""
     return _offers(ctx, incomplete, "failed", "cancelled")
+
+
+def complete_ended(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Ids of messages that have ended, whose webhooks can be sent again."""
+    return _offers(ctx, incomplete, "completed", "failed", "cancelled")
+
+
+def complete_error(incomplete: str) -> list[str]:
+    """Types of errors that messages have and that begin so."""
+    from tq.errors import ERRORS, AttemptError, BudgetExceeded
+
+    kinds = (AttemptError, BudgetExceeded)
+    return [slug for slug, kind in ERRORS.items() if issubclass(kind, kinds) and slug.startswith(incomplete)]
+
+
+def complete_model(incomplete: str) -> list[str]:
+    """Models of the settings that begin so."""
+    with suppress(Exception):
+        from tq.settings import get_settings
+
+        settings = get_settings()
+        models = dict.fromkeys([settings.model, *settings.fallback_models])
+        return [name for name in models if name.startswith(incomplete)]
+    return []
 
 
 def _offers(ctx: typer.Context, incomplete: str, *statuses: StatusName) -> list[tuple[str, str]]:
@@ -87,6 +111,12 @@ IdsToCancel = Annotated[
         metavar="ID...", help="Message ids, or how they begin.", autocompletion=complete_unended, show_default=False
     ),
 ]
+IdsToSend = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="ID...", help="Message ids, or how they begin.", autocompletion=complete_ended, show_default=False
+    ),
+]
 IdsToRetry = Annotated[
     list[str] | None,
     typer.Argument(
@@ -120,6 +150,24 @@ FromFilter = Annotated[
         autocompletion=complete_language,
         show_default=False,
     ),
+]
+ModelFilter = Annotated[
+    str | None,
+    typer.Option("--model", help="Only those of this model.", autocompletion=complete_model, show_default=False),
+]
+ErrorFilter = Annotated[
+    str | None,
+    typer.Option(
+        "--error",
+        metavar="TYPE",
+        help="Only those with this type of error, such as invalid-key.",
+        autocompletion=complete_error,
+        show_default=False,
+    ),
+]
+CallbackFilter = Annotated[
+    CallbackStatus | None,
+    typer.Option("--callback", help="Only those whose webhook stands so.", show_default=False),
 ]
 PriorityFilter = Annotated[
     int | None,
@@ -164,6 +212,7 @@ FallbackModels = Annotated[
         "--fallback-model",
         metavar="M",
         help="Model to try when the first fails; again for more, in order.  [default: TQ_FALLBACK_MODELS]",
+        autocompletion=complete_model,
         show_default=False,
     ),
 ]

@@ -133,6 +133,13 @@ def environment_of(pid: int) -> dict[str, str]:
     return {}
 
 
+def command_of(pid: int) -> list[str]:
+    """The command line that a process was started with; empty when the system does not tell."""
+    with contextlib.suppress(psutil.Error, OSError):
+        return psutil.Process(pid).cmdline()
+    return []
+
+
 def _listens(status: str, address: Sequence[object], port: int) -> bool:
     return status == psutil.CONN_LISTEN and len(address) > 1 and address[1] == port
 

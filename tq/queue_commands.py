@@ -71,10 +71,16 @@ def webhook_secret(
         return
     from tq.errors import InvalidSettings
     from tq.sealing import load_sealer
-    from tq.settings import load_settings
+    from tq.settings import load_settings, redacted
     from tq.webhooks import can_sign, signing_keys
 
     settings = load_settings()
+    if settings.url is not None and settings.webhook_secret is None and settings.secret_key is None:
+        raise InvalidSettings(
+            "the secret that signs webhooks is not known here",
+            why=f"the API at {redacted(settings.url)} (TQ_URL or --url) signs with one of its own",
+            fix="run this where the API runs, without TQ_URL, or set the same TQ_WEBHOOK_SECRET there and here",
+        )
     if not can_sign(settings):
         raise InvalidSettings(
             "there is no secret to sign webhooks with",

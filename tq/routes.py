@@ -35,11 +35,12 @@ from tq.bodies import (
 from tq.errors import TqError
 from tq.figures import Stats
 from tq.filters import MessageFilter
-from tq.messages import MAX_PRIORITY, MIN_PRIORITY, CallbackStatus, Message, Status, Submission, parse_submission
+from tq.messages import MAX_PRIORITY, MIN_PRIORITY, Message, Status, Submission, parse_submission
 from tq.metrics import figures, this_process
 from tq.providers.pseudo import WARNING as PSEUDO_NOTE
 from tq.queue import TranslationQueue
 from tq.routing import MessageId, answer, left, probe_of, queue_of, streams_of
+from tq.statuses import CallbackStatus
 from tq.tallies import History
 
 _Word = Annotated[str, StringConstraints(min_length=1, max_length=128)]

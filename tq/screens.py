@@ -221,13 +221,16 @@ class StatsScreen:
         self._console = console
         self._stats = stats
         self._look = _Look()
-        self.live = Screen(console, self.render, lambda: Text(shown(figures(self._stats))))
+        self.live = Screen(console, self.render, self._all)
 
     def figures(self, stats: Stats) -> None:
         """Show these."""
         self._stats = stats
         self._look.took_place()
         self._look.trouble = ""
+
+    def _all(self) -> RenderableType:
+        return Text(shown(figures(self._stats, self._console.width)))
 
     def say(self, *, trouble: str) -> None:
         """Show what is wrong, until there are figures again."""
@@ -238,9 +241,9 @@ class StatsScreen:
         wide, high = self._console.size
         trouble = self._look.said()
         head = _one_line(trouble or f"{self._look.time} · Ctrl-C ends", wide, "red" if trouble else "dim")
-        tables = sections(self._stats)
+        tables = sections(self._stats, wide)
         if len(fitted(tables, _TALL)) >= high:
-            tables = sections(self._stats, compact=True)
+            tables = sections(self._stats, wide, compact=True)
         return Group(head, *(_one_line(line, wide) for line in fitted(tables, high - 1)))
 
 

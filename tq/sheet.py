@@ -5,16 +5,27 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 
-from tq.layout import age, columns, count, money, span
+from tq.layout import age, columns, count, money, span, wrap
 from tq.lines import NOT_A_TRANSLATION
 from tq.messages import Callback, Message, MessageError, Status
 from tq.terminal import clean
 from tq.timeline import TimelineEntry
 
+#: Columns before the values.
+_INDENT: Final = 14
 
-def document(message: Message, now: datetime, timeline: Sequence[TimelineEntry] = ()) -> str:
-    """All of a message, for people: a heading and one indented line for each thing known."""
+
+def document(message: Message, now: datetime, timeline: Sequence[TimelineEntry] = (), room: int | None = None) -> str:
+    """All of a message, for people: a heading and one indented line for each thing known.
+
+    Args:
+        message: which.
+        now: when.
+        timeline: what became of it.
+        room: columns of the terminal on which values are wrapped; None for a pipe, where they are not.
+    """
     usage = message.usage
     # Of one that was cancelled the error is an earlier attempt's, and no reason for anything.
     error = None if message.status is Status.CANCELLED else message.error
@@ -40,7 +51,10 @@ def document(message: Message, now: datetime, timeline: Sequence[TimelineEntry] 
     }
     lines = [f"{clean(message.message_id)}  {message.status}"]
     lines += [f"  {name:<11} {value}" for name, value in pairs.items() if value]
-    return "\n".join(lines)
+    text = "\n".join(lines)
+    if room is None or room < 2 * _INDENT:
+        return text
+    return "\n".join(wrap(line, room, _INDENT) for line in text.split("\n"))
 
 
 def _times(message: Message, now: datetime) -> list[str]:
@@ -92,7 +106,7 @@ def _timeline(entries: Sequence[TimelineEntry]) -> str:
             for entry in entries
         ]
     )
-    return f"\n{' ' * 14}".join(lines)
+    return f"\n{' ' * _INDENT}".join(lines)
 
 
 def _said_of(entry: TimelineEntry) -> str:
@@ -112,7 +126,7 @@ def _broken_rules(error: MessageError | None) -> str:
 
 
 def _text(text: str) -> str:
-    return textwrap.indent(clean(text, keep="\n\t"), " " * 14, lambda _: True).strip(" ").removesuffix("\n")
+    return textwrap.indent(clean(text, keep="\n\t"), " " * _INDENT, lambda _: True).strip(" ").removesuffix("\n")
 
 
 def _time(moment: datetime, after: datetime | None = None) -> str:

@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 from tq import datadir, detached
 from tq.datadir import flower_directory, lock_path, log_path, tilde
 from tq.errors import InvalidSettings, StackError, TqError
-from tq.logs import Console, format_line, json_line, read_logs
+from tq.logs import Console, json_line, read_logs, stored_line
 from tq.ports import free_ports, require_free_port
 from tq.processes import ProcessId, wait_gone
 from tq.services import environment, flower_command, flower_environment, make_services
@@ -334,7 +334,7 @@ def stack_logs(
     lines = read_logs(paths, follow=runs if follow else None)
     if settings.log_format == "json":
         return map(json_line, lines)
-    return (format_line(line, COLORS if color else None) for line in lines)
+    return (stored_line(line, COLORS if color else None) for line in lines)
 
 
 def exec_flower(settings: Settings) -> NoReturn:

@@ -22,6 +22,10 @@ Grace = Annotated[
 ]
 
 
+#: As ``tq.stack.LOG_NAMES``: a shell that completes has no time to import what runs a stack.
+LOGS = ("valkey", "api", "worker", "flower", "stack")
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to an app."""
     for command in (up, down, ps, logs, api, worker, flower):
@@ -104,9 +108,18 @@ def ps() -> None:
         note(f"paused: {', '.join(paused)}, of which nothing begins (go on: tq resume {' '.join(paused)})")
 
 
+def _complete_service(incomplete: str) -> list[str]:
+    return [name for name in LOGS if name.startswith(incomplete)]
+
+
 def logs(
     service: Annotated[
-        str | None, typer.Argument(help="valkey, api, worker, flower or stack; all when absent.", show_default=False)
+        str | None,
+        typer.Argument(
+            help="valkey, api, worker, flower or stack; all when absent.",
+            autocompletion=_complete_service,
+            show_default=False,
+        ),
     ] = None,
     *,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new lines.", show_default=False)] = False,

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Final
 
+from tq import jsonlog, tracing
 from tq.datadir import log_path, stack_path, tilde
 from tq.logs import Console, Line, LogFile
 from tq.ports import http_url
@@ -81,9 +82,9 @@ class StackView:
         if self._shows_logs:
             self._console.show(stamped)
 
-    def event(self, text: str) -> None:
+    def event(self, text: str, *, warns: bool = False) -> None:
         """A line of the stack itself; held back until the banner is complete."""
-        line = Line(datetime.now(UTC), STACK, text)
+        line = self._line(text, "warning" if warns else "info")
         self._logs[STACK].write([line])
         if self._shows_logs:
             self._console.show([line])
@@ -103,6 +104,8 @@ class StackView:
         settings = self._settings
         self._say(f"  Data      {tilde(settings.data_dir)} (kept)")
         self._say(f"  Provider  {_provider(settings)}")
+        if (missing := tracing.missing()) is not None:
+            self._say(f"  Traces    none, though they are asked for: {missing}")
         if paused := paused_queues(settings):
             self._say(f"  Paused    {', '.join(paused)}, from before: `tq resume {' '.join(paused)}` goes on")
         self._say('  Try       tq submit "Hello" --to fr --wait')
@@ -137,7 +140,13 @@ class StackView:
 
     def _say(self, text: str) -> None:
         self._console.say(text)
-        self._logs[STACK].write([Line(datetime.now(UTC), STACK, text)])
+        self._logs[STACK].write([self._line(text, "info")])
+
+    def _line(self, text: str, level: str) -> Line:
+        """A line of the stack's own log, which has its level where lines are objects."""
+        now = datetime.now(UTC)
+        as_json = self._settings.log_format == "json"
+        return Line(now, STACK, jsonlog.line(now, level, STACK, STACK, text.strip()) if as_json else text)
 
     def _check(self, name: str, detail: str, seconds: float) -> None:
         width = max(map(len, self._details.values()))
@@ -176,7 +185,7 @@ class StackView:
         try:
             write(stack_path(settings), info)
         except OSError as error:
-            self.event(f"the stack file cannot be written: {error.strerror}")
+            self.event(f"the stack file cannot be written: {error.strerror}", warns=True)
 
     def _identity(self, pid: int) -> ProcessId | None:
         if pid not in self._identities:

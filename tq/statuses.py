@@ -5,3 +5,5 @@ from __future__ import annotations
 from typing import Literal
 
 StatusName = Literal["queued", "running", "retrying", "completed", "failed", "cancelled"]
+#: How it stands with a message's webhook.
+CallbackStatus = Literal["waiting", "pending", "delivered", "failed", "disabled"]

@@ -12,13 +12,14 @@ from typing import Final, TextIO
 from tq import tracing
 from tq.backend import Backend, SubmissionFields, make_submission
 from tq.board import ahead_of
-from tq.errors import ERRORS, OutputLost, TqError
+from tq.errors import ERRORS, OutputLost, TqError, WaitTimeout
+from tq.layout import wrap
 from tq.lines import progress
 from tq.messages import Message, Status, Submission
 from tq.pausing import paused_of, warn_of_pause
 from tq.progress import Progress
 from tq.sheet import document
-from tq.terminal import clean, note, paint, report, write, write_exact, write_json
+from tq.terminal import clean, columns_of, note, paint, report, write, write_exact, write_json
 from tq.timeline import TimelineEntry
 
 _COLORS: Final = {"running": "36", "retrying": "33", "completed": "32", "failed": "31"}
@@ -73,13 +74,17 @@ def _warn_without_worker(backend: Backend, messages: Sequence[Message]) -> None:
     # What was accepted is accepted, whether or not the figures can be had.
     with suppress(TqError):
         if any(not message.ended for message in messages) and not backend.stats().workers:
-            note(_NO_WORKER)
+            _say(_NO_WORKER)
 
 
 def _warn_of_pause(backend: Backend, messages: Sequence[Message]) -> None:
     queues = {message.queue for message in messages if message.status is Status.QUEUED}
     for queue in sorted(queues & {*paused_of(backend)} if queues else ()):
         warn_of_pause(queue)
+
+
+def _say(sentence: str) -> None:
+    note(wrap(sentence, columns_of(sys.stderr), 2) if sys.stderr.isatty() else sentence)
 
 
 def _ahead(backend: Backend, message: Message) -> int | None:
@@ -94,18 +99,29 @@ def _progress(message: Message, stream: TextIO, *, ahead: int | None = None, so_
     """How a message stands, as one line."""
     message_id, status, word = progress(message, datetime.now(UTC), ahead)
     word = " · ".join(each for each in (so_far, word) if each)
-    return f"{message_id}  {paint(f'{status:<10}', _COLORS.get(status, ''), stream)} {word}".rstrip()
+    painted = paint(status, _COLORS.get(status, ""), stream) + " " * (10 - len(status))
+    line = f"{message_id}  {painted} {word}".rstrip()
+    return wrap(line, columns_of(stream), 2) if stream.isatty() else line
 
 
 @contextmanager
 def _going_on(messages: Sequence[Message]) -> Iterator[None]:
-    """Around a wait: who interrupts it is told that the messages do not end with it."""
+    """Around a wait: who interrupts it, or has no more time, is told that the messages do not end with it."""
     try:
         yield
     except KeyboardInterrupt:
-        ids = " ".join(clean(message.message_id) for message in messages)
-        note(f"{'it goes' if len(messages) == 1 else 'they go'} on: tq status {ids} --follow")
+        note(f"{_goes_on(messages)}: {_follow(messages)}")
         raise
+    except WaitTimeout as error:
+        raise WaitTimeout(error.what, why=error.why, fix=f"{_goes_on(messages)}: `{_follow(messages)}`") from None
+
+
+def _goes_on(messages: Sequence[Message]) -> str:
+    return "it goes on" if len(messages) == 1 else "they go on"
+
+
+def _follow(messages: Sequence[Message]) -> str:
+    return f"tq status {' '.join(clean(message.message_id) for message in messages)} --follow"
 
 
 def await_end(backend: Backend, message: Message, timeout: float | None, *, as_json: bool) -> None:
@@ -156,10 +172,12 @@ def await_all(backend: Backend, messages: Sequence[Message], timeout: float | No
 
     for message in messages:
         note(_progress(message, sys.stderr))
-    with _going_on(messages), Progress(f"0 of {len(messages)}", in_pipes=False) as waiting:
+    going = [*messages]
+    with _going_on(going), Progress(f"0 of {len(messages)}", in_pipes=False) as waiting:
         try:
             for message in backend.wait_many(messages, timeout):
                 ended[message.message_id] = message
+                going[:] = [each for each in going if each.message_id != message.message_id]
                 so_far = f"{len(ended)} of {len(messages)}"
                 note(_progress(message, sys.stderr, so_far=so_far))
                 waiting.say(so_far)
@@ -206,7 +224,7 @@ def _deliver(message: Message, *, as_json: bool, exact: bool) -> None:
 
 @cache
 def _warn_of_pseudo() -> None:  # cached: once a command is enough
-    note(_PSEUDO)
+    _say(_PSEUDO)
 
 
 def failure(message: Message) -> TqError:
@@ -244,7 +262,8 @@ def show(backend: Backend, message: Message, *, as_json: bool) -> None:
 
 def sheet(message: Message, timeline: Sequence[TimelineEntry]) -> str:
     """All of a message, with its heading in colour where that is welcome."""
-    heading, _, rest = document(message, datetime.now(UTC), timeline).partition("\n")
+    room = columns_of(sys.stdout) if sys.stdout.isatty() else None
+    heading, _, rest = document(message, datetime.now(UTC), timeline, room).partition("\n")
     message_id, _, status = heading.partition("  ")
     heading = f"{paint(message_id, '1', sys.stdout)}  {paint(status, _COLORS.get(status, ''), sys.stdout)}"
     return f"{heading}\n{rest}"

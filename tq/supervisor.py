@@ -106,8 +106,8 @@ class Observer(Protocol):
     def lines(self, service: str, lines: Sequence[str]) -> None:
         """A service wrote these lines."""
 
-    def event(self, text: str) -> None:
-        """Something happened that a person wants to know."""
+    def event(self, text: str, *, warns: bool = False) -> None:
+        """Something happened that a person wants to know; ``warns``: it should not have."""
 
     def healthy(self, service: Service, seconds: float) -> None:
         """A service is healthy, ``seconds`` after the start; told in the order of the services."""
@@ -275,7 +275,7 @@ class Supervisor:
     async def _obstacle_gone(self, service: Service) -> None:
         if service.obstacle is None or not (obstacle := service.obstacle()):
             return
-        self._observer.event(f"{service.name} waits: {obstacle}")
+        self._observer.event(f"{service.name} waits: {obstacle}", warns=True)
         while service.obstacle():  # noqa: ASYNC110 - nobody tells when it is gone
             await asyncio.sleep(_LATE_INTERVAL)
 
@@ -308,11 +308,13 @@ class Supervisor:
         member.since = None
         self._enter(member, State.FAILED if delay is None else State.RESTARTING)
         if delay is not None:
-            self._observer.event(f"{service.name} {what}; starts again in {delay:g} s")
+            self._observer.event(f"{service.name} {what}; starts again in {delay:g} s", warns=True)
         elif service.essential:
             self._fail(ServiceError(service.name, f"crashed {self._policy}; the last time it {what}", member.tail))
         else:
-            self._observer.event(f"{service.name} {what}; it crashed {self._policy} and is not started again")
+            self._observer.event(
+                f"{service.name} {what}; it crashed {self._policy} and is not started again", warns=True
+            )
         return delay
 
     async def _await_health(self, member: _Member) -> None:
@@ -328,7 +330,7 @@ class Supervisor:
                 if service.essential and not member.healthy.is_set():
                     self._fail(ServiceError(service.name, member.reason, member.tail))
                 elif member.settled.is_set():
-                    self._observer.event(f"{service.name} {member.reason}")
+                    self._observer.event(f"{service.name} {member.reason}", warns=True)
                 member.settled.set()
             await asyncio.sleep(_LATE_INTERVAL if late else _PROBE_INTERVAL)
         if member.healthy_after is None:
@@ -369,7 +371,9 @@ class Supervisor:
             try:
                 await asyncio.wait_for(process.wait(), member.service.grace)
             except TimeoutError:
-                self._observer.event(f"{member.service.name} has not stopped in {member.service.grace:g} s: killing it")
+                self._observer.event(
+                    f"{member.service.name} has not stopped in {member.service.grace:g} s: killing it", warns=True
+                )
                 process.kill()
                 await process.wait()
             how = "was killed" if process.status == -signal.SIGKILL else "stopped"

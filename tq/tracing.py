@@ -17,9 +17,10 @@ import os
 import sys
 import threading
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from tq.errors import TqError
@@ -35,6 +36,7 @@ Kind = Literal["PRODUCER", "CONSUMER", "CLIENT"]
 
 _ASKED_BY: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 _TIMEOUTS: Final = ("OTEL_EXPORTER_OTLP_TIMEOUT", "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT")
+_SDK: Final = "opentelemetry.sdk"
 #: Of a command: seconds for one export, and for what is left at its end.
 _BRIEF: Final = 1.0
 _LAST_WORDS: Final = 1.0
@@ -57,6 +59,20 @@ def wanted() -> bool:
     return "none" not in kinds and (bool(kinds) or any(os.environ.get(name) for name in _ASKED_BY))
 
 
+def missing() -> str | None:
+    """What is not installed, and how it is, where the environment asks for traces; None when nothing is missing."""
+    if not wanted() or _provider() is not None:
+        return None
+    with suppress(ModuleNotFoundError):  # what a name is in may be missing, too
+        if find_spec(_SDK) is not None:
+            return None
+    return _not_installed(_SDK)
+
+
+def _not_installed(name: str | None) -> str:
+    return f"{name} is not installed (pip install 'tq[otel]')"
+
+
 def set_up(service: str, *, brief: bool = False) -> None:
     """Export spans, if the environment asks for it and nobody else does so already.
 
@@ -77,7 +93,7 @@ def set_up(service: str, *, brief: bool = False) -> None:
             exporter for kind in _kinds() or ["otlp"] if (exporter := _exporter(kind, brief=brief)) is not None
         ]
     except ImportError as error:
-        logger.warning("traces are asked for, and %s is not installed: pip install 'tq[otel]'", error.name)
+        logger.warning("there are no traces, though they are asked for: %s", _not_installed(error.name))
         return
     if not exporters:
         return

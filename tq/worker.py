@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 #: Seconds that an event waits for others, and how many go at once.
 _EVENTS_EVERY: Final = 0.1
 _MOST_EVENTS: Final = 500
+#: How a warning of Celery's begins.
+_CHOSEN: Final = r"\s*In Celery 5\.1 we introduced an optional breaking change"
 #: Under way at a time, where no API delivers them.
 _MOST_WEBHOOKS: Final = 8
 
@@ -162,9 +164,12 @@ def _stop_heart(**_: Any) -> None:
     attempts.get().heart.stop()
 
 
-@signals.celeryd_init.connect
-def _trace(**_: Any) -> None:
+@signals.celeryd_after_setup.connect
+def _after_setup(**_: Any) -> None:
+    # Not before: what it warns of would be in no log.
     tracing.set_up("tq-worker")
+    # About a setting that this app has made its choice of. Celery has it shown always, at each loss of the broker.
+    warnings.filterwarnings("ignore", category=CPendingDeprecationWarning, message=_CHOSEN)
 
 
 @signals.celeryd_init.connect
@@ -196,8 +201,6 @@ def run(
     set_up_logging(loglevel)
     # Meant for pickle, which tq does not accept; in a container everyone is root.
     warnings.filterwarnings("ignore", category=SecurityWarning)
-    # About a setting that this app has made its choice of.
-    warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
     argv = ["--quiet", "worker", "--queues", queues or ",".join(QUEUES), "--hostname", f"tq-{os.getpid()}@%h"]
     argv += ["--concurrency", str(settings.concurrency), "--loglevel", loglevel]
     # Both only serve features that the store replaces (revokes, leader election), and delay the start.

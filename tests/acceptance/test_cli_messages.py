@@ -78,7 +78,7 @@ def test_list_of_what_matches(tq: Cli, local: LocalClient, api: Api, over_http: 
     url = ["--url", api.url] if over_http else []
     local.submit("Hello", to="fr-CA", source="en", priority=7, model="m-1", message_id="canada")
     local.submit("Hello", to="fr", source="de", message_id="france", metadata={"shop": "Chez Anna"})
-    local.submit("Hello", to="ja", source="en", message_id="japan")
+    local.submit("Hello", to="ja", source="en", message_id="japan", callback_url="https://example.org/hook")
     fail(local, "japan")
 
     def listed(*options: str) -> set[str]:
@@ -92,6 +92,9 @@ def test_list_of_what_matches(tq: Cli, local: LocalClient, api: Api, over_http: 
     assert listed("--error", "reported") == listed("--status", "failed", "--to", "ja") == {"japan"}
     assert listed("--q", "chez anna") == {"france"}
     assert listed("--to", "de") == set()
+    assert listed("--callback", "pending") == listed("--prefix", "jap") == {"japan"}
+    assert listed("--callback", "failed") == set()
+    assert tq("list", "--callback", "lost", *url).returncode == 2
     for option in ("--to", "--from"):
         refused = tq("list", option, "xx", *url)
         assert refused.returncode == 2
@@ -108,6 +111,31 @@ def test_the_error_of_an_earlier_attempt(tq: Cli, local: LocalClient) -> None:
     local.cancel("mine")
     assert "reported" not in tq("list").stdout
     assert "no such luck" not in tq("status", "mine").stdout
+
+
+@pytest.mark.parametrize("over_http", [False, True])
+def test_a_webhook_again(tq: Cli, local: LocalClient, api: Api, over_http: bool) -> None:  # noqa: FBT001 - a parameter of pytest's
+    """It is asked for by id, or how that begins; as JSON it is the message; without a webhook there is none to send."""
+    url = ["--url", api.url] if over_http else []
+    for message_id, hook in (("apple", "https://example.org/hook"), ("banana", None)):
+        local.submit("Hello", to="fr", message_id=message_id, callback_url=hook)
+        complete(local, message_id, "Bonjour")
+    assert tq("callback", "app", *url).stdout == "apple  pending\n"
+    assert json.loads(tq("callback", "apple", "--json", *url).stdout)["callback"]["status"] == "pending"
+    done = tq("callback", "banana", "cherry", "apple", *url)
+    assert (done.returncode, done.stdout) == (2, "apple  pending\n")
+    assert done.stderr.count("error:") == 2
+    assert tq("callback", "cherry", *url).returncode == 3
+
+
+@pytest.mark.parametrize("over_http", [False, True])
+def test_a_language_that_is_named_twice(tq: Cli, local: LocalClient, api: Api, over_http: bool) -> None:  # noqa: FBT001 - a parameter of pytest's
+    """It is refused, as a batch over HTTP is, and nothing is submitted."""
+    url = ["--url", api.url] if over_http else []
+    done = tq("submit", "Hello", "--to", "fr", "--to", "de", "--to", "fr", *url)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--to names fr twice" in done.stderr
+    assert local.list() == ([], None)
 
 
 def test_small_letters(tq: Cli, local: LocalClient) -> None:

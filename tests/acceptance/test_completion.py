@@ -13,6 +13,7 @@ from servers import Valkey, free_port, wait_until
 from tq.backend import make_submission
 from tq.local import LocalClient
 from tq.messages import Status
+from tq.stack import LOG_NAMES
 
 
 def offered(tq: Cli, line: str, **settings: str) -> list[str]:
@@ -37,11 +38,18 @@ def wait_for_offers(tq: Cli, expected: set[str], line: str, **settings: str) -> 
         ("tq list --from ZH", {"zh-Hans", "zh-Hant"}),
         ("tq list --status f", {"failed"}),
         ("tq pause h", {"high_priority"}),
+        ("tq logs ", {*LOG_NAMES}),
+        ("tq logs w", {"worker"}),
+        ("tq list --callback d", {"delivered", "disabled"}),
+        ("tq list --error inv", {"invalid-key", "invalid-output"}),
+        ("tq list --model m-", {"m-1", "m-2", "m-3"}),
+        ("tq submit x --model m-2", {"m-2"}),
+        ("tq submit x --fallback-model m-", {"m-1", "m-2", "m-3"}),
     ],
 )
 def test_words(tq: Cli, line: str, expected: set[str]) -> None:
-    """Languages, whatever the case they are typed in, statuses and queues."""
-    assert set(offered(tq, line)) == expected
+    """Languages, whatever the case they are typed in, statuses, queues, services, errors and models of the settings."""
+    assert set(offered(tq, line, TQ_MODEL="m-1", TQ_FALLBACK_MODELS="m-2,m-3")) == expected
 
 
 @pytest.fixture
@@ -66,6 +74,7 @@ ALL = {"a-queued", "a-running", "a-failed", "a-cancelled", "a-completed"}
         ("status", ALL),
         ("cancel", {"a-queued", "a-running"}),
         ("retry", {"a-failed", "a-cancelled"}),
+        ("callback", {"a-failed", "a-cancelled", "a-completed"}),
         ("status a-queued", ALL - {"a-queued"}),
     ],
 )

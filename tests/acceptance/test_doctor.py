@@ -23,6 +23,7 @@ from pydantic import SecretStr
 from servers import Process, Valkey, free_port, wait_until
 
 from tq import __version__
+from tq.doctor.store import apart
 from tq.local import LocalClient
 from tq.messages import Status
 from tq.queue import TranslationQueue
@@ -59,7 +60,9 @@ def test_no_broker(tq: Cli) -> None:
 def test_a_wrong_password(tq: Cli, tmp_path: Path) -> None:
     """Redis refuses it."""
     with Valkey(tmp_path, password="right") as valkey:
-        finding = found(tq, TQ_REDIS_URL=valkey.url_with("not-this-one").replace("unix://", "redis+socket://"))["redis"]
+        wrong = valkey.url_with("not-this-one").replace("unix://", "redis+socket://")
+        finding = found(tq, TQ_REDIS_URL=wrong)["redis"]
+        assert tq("doctor", TQ_REDIS_URL=wrong).returncode == tq("list", TQ_REDIS_URL=wrong).returncode == 4
         assert not finding["ok"]
         assert "REDIS_PASSWORD" in finding["fix"] or "password" in finding["detail"]
         assert "not-this-one" not in json.dumps(finding)
@@ -71,6 +74,7 @@ def test_no_worker_and_a_paused_queue(tq: Cli, local: LocalClient) -> None:
     findings = found(tq)
     assert "tq worker" in findings["worker"]["fix"]
     assert findings["paused"]["fix"] == "`tq resume high_priority`"
+    assert findings["paused"]["detail"] == "nothing begins of high_priority"
     local.resume("high_priority")
     assert found(tq)["paused"]["ok"]
 
@@ -249,6 +253,22 @@ def test_an_address_or_a_model_that_is_wrong(
     assert "stand-in" in finding["fix"] or level == "error"
 
 
+@pytest.mark.parametrize(
+    ("base", "said"),
+    [
+        ("http://127.0.0.1:{port}/v1", "does not answer: connection refused"),
+        ("http://no-such-host.invalid/v1", "does not answer: no such host"),
+    ],
+)
+def test_a_provider_that_is_not_there(tq: Cli, valkey: Valkey, base: str, said: str) -> None:
+    """It is said in words why, not with the name of a class."""
+    assert valkey.pid
+    finding = found(tq, OPENAI_API_KEY="sk-x", OPENAI_BASE_URL=base.format(port=free_port()))["provider"]
+    assert not finding["ok"]
+    assert said in finding["detail"]
+    assert "Error" not in finding["detail"]
+
+
 def test_something_else_answers(tq: Cli, valkey: Valkey, tmp_path: Path) -> None:
     """A web site that answers everything with a page is no provider."""
     assert valkey.pid
@@ -336,7 +356,10 @@ async def test_somebody_waits_while_slots_are_free(tq: Cli, valkey: Valkey, loca
     assert not finding["ok"]
     assert "a message of default has waited for 5m, while 9 slots are free" in finding["detail"]
     local.pause("default")
-    assert found(tq)["waiting"]["ok"], "it is paused, which is another finding"
+    findings = found(tq)
+    assert findings["waiting"]["ok"], "it is paused, which is another finding"
+    assert findings["waiting"]["detail"] == "nothing waits, but in what is paused"
+    assert findings["paused"]["detail"] == "nothing begins of default, where 1 message waits"
 
 
 # -- the broker --------------------------------------------------------------------------------------
@@ -354,6 +377,7 @@ def test_a_broker_that_is_there(tq: Cli, valkey: Valkey) -> None:
         ("amqp://guest:{canary}@127.0.0.1:{port}//", "connection refused"),
         ("redis://:{canary}@127.0.0.1:{port}/0", "connection refused"),
         ("amqp://guest:{canary}@no-such-host.invalid//", "no such host"),
+        ("redis://:{canary}@no-such-host.invalid/0", "no such host"),
         ("carrier-pigeon://:{canary}@loft/", "not known here"),
     ],
 )
@@ -426,6 +450,39 @@ def test_a_data_dir_that_cannot_be_reached(tq: Cli, tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_a_data_dir_that_others_may_enter(tq: Cli, tmp_path: Path) -> None:
+    """One that is tq's alone is tightened by `tq up`, which is a warning; one with other things in it is refused."""
+    data = tmp_path / "data"
+    data.mkdir(mode=0o755)
+    finding = found(tq, TQ_DATA_DIR=str(data))["data dir"]
+    assert finding["level"] == "warning"
+    assert "`tq up` tightens it" in finding["detail"]
+    (data / "letter.txt").write_text("")
+    finding = found(tq, TQ_DATA_DIR=str(data))["data dir"]
+    assert finding["level"] == "error"
+    assert "holds files that are not tq's" in finding["detail"]
+
+
+def test_clocks_that_differ_by_hours() -> None:
+    """An answer's way, and a date without parts of a second, do not make another hour of it."""
+    assert apart(-7199.4) == apart(7200.4) == "2h00m"
+    assert apart(90.3) == "1m30s"
+
+
+def test_a_port_of_something_else(tq: Cli, environment: dict[str, str], tmp_path: Path) -> None:
+    """What was started from a shell of tq's has its settings, and is no tq for that."""
+    port = str(free_port())
+    server = [TQ[0], "-m", "http.server", "--bind", "127.0.0.1", port]
+    theirs = environment | {"TQ_DATA_DIR": str(tmp_path / "theirs")}
+    with Process(server, log=tmp_path / "server.log", env=theirs, cwd=tmp_path) as process:
+        wait_until(lambda: "Serving" in process.output, "it serves")
+        finding = found(tq, TQ_DATA_DIR=str(tmp_path / "mine"), TQ_API_PORT=port)["api"]
+    assert not finding["ok"]
+    assert f"pid {process.pid}" in finding["detail"]
+    assert "tq down" not in finding["fix"]
+    assert "data dir" not in finding["detail"]
+
+
 def test_a_port_of_another_installation(tq: Cli, environment: dict[str, str], tmp_path: Path) -> None:
     """An API that answers is not this one's: it is told by its data dir, with its pid and what to do."""
     other = tmp_path / "other"
@@ -453,14 +510,17 @@ def test_an_api_that_wants_a_token(
         assert not findings["api"]["ok"]
         assert said in findings["api"]["detail"]
         assert "TQ_API_TOKEN" in findings["api"]["fix"]
+        assert tq("doctor", "--url", api.url, TQ_API_TOKEN=given).returncode == 4
         assert found(tq, "--url", api.url, TQ_API_TOKEN="right-token")["api"]["ok"]
 
 
 def test_an_api_that_is_not_there(tq: Cli) -> None:
-    """One line, too, and exit code 5."""
+    """One line, too, which says in words why, and exit code 5."""
     url = f"http://127.0.0.1:{free_port()}"
     assert tq("doctor", "--url", url).returncode == 5
-    assert set(found(tq, "--url", url)) == {"settings", "api"}
+    findings = found(tq, "--url", url)
+    assert set(findings) == {"settings", "api"}
+    assert findings["api"]["detail"].endswith(": connection refused")
 
 
 # -- as people see it --------------------------------------------------------------------------------

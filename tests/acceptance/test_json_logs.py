@@ -52,8 +52,14 @@ def test_every_line_is_an_object(tmp_path: Path, provider: LlmServer) -> None:
             wait_until(partial(ended, http, message_id), f"{message_id} has ended", timeout=60)
         wait_until(lambda: told(http, "good") == "delivered", "its webhook is delivered", timeout=60)
         wait_until(lambda: told(http, "bad") == "disabled", "its webhook is not wanted", timeout=60)
+        stack.service("flower").kill()
+        wait_until(lambda: stack.restarts()["flower"] == 1, "what was killed is started again", timeout=60)
         stack.stop()
         shown = [line for line in stack.driven.text.replace("\r", "").split("\n") if line]
+        # From a shell that does not know of it.
+        plain = [*stack_logs(stack._settings)]
+        assert sum(line.startswith('{"time"') for line in plain) > 10
+        assert not any("│ {" in line for line in plain)
         kept = [json.loads(line) for line in stack_logs(stack._settings.model_copy(update={"log_format": "json"}))]
     lines: list[dict[str, Any]] = [json.loads(line) for line in shown]
     assert all(line.keys() >= KEYS for line in lines)
@@ -61,6 +67,11 @@ def test_every_line_is_an_object(tmp_path: Path, provider: LlmServer) -> None:
     assert {line["service"] for line in kept} >= {"api", "worker", "flower", "valkey", "stack"}
     assert {line["logger"] for line in kept if line["service"] == "api"} & {"uvicorn.error", "uvicorn"}
     assert any(line["logger"].startswith(("flower.", "tornado")) for line in kept if line["service"] == "flower")
+    own = [line for line in lines if line["service"] == "stack"]
+    assert {line["logger"] for line in own} == {"stack"}
+    (crash,) = (line for line in own if "was killed by SIGKILL; starts again" in line["message"])
+    assert crash["level"] == "warning"
+    assert [line["level"] for line in kept if line["message"] == crash["message"]] == ["warning"]
     said = {
         (line["message_id"], line["attempt"], line.get("status"), line.get("error"))
         for line in kept

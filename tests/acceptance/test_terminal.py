@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pexpect
 import pytest
 from api_server import Api
 from cli_driver import Cli, complete, exit_code, fail
@@ -14,6 +15,7 @@ from running_stack import RunningStack
 from servers import Valkey, wait_until
 
 from tq.local import LocalClient
+from tq.messages import Status
 from tq.settings import Settings
 
 
@@ -105,3 +107,24 @@ def test_stats_go_on_after_a_restart(tq: Cli, valkey: Valkey, local: LocalClient
         wait_until(lambda: "connected again" in running.err, "it goes on")
         assert running.interrupt() == 130
         assert running.err.count("connection lost") == 1
+
+
+def test_a_narrow_terminal(tq: Cli, local: LocalClient) -> None:
+    """What a message is, how it goes on and the figures keep within 40 columns, and no word is broken."""
+    mine = local.submit("Translate this, please", to="fr").message_id
+    local.set_status(mine, Status.RUNNING)
+    local.set_status(mine, Status.RETRYING, error="the provider asks to wait, and to come again in a minute")
+    submit = ["submit", "Translate this, please", "--to", "fr", "--id", mine, "--timeout", "0.1"]
+    for line, last, words in (
+        (["status", mine], "please", "to come again in a minute"),
+        (["stats"], "tq up`", "start one with `tq worker`"),
+        (submit, "error:", "reported, next in"),
+    ):
+        child = tq.terminal(*line)
+        child.setwinsize(40, 40)
+        child.expect(last)
+        shown = re.sub(r"\x1b\[[\d;]*[A-Za-z]", "", f"{child.before}{child.after}")
+        child.expect(pexpect.EOF)
+        child.close()
+        assert all(len(text) <= 40 for text in shown.split("\r\n")), shown
+        assert words in " ".join(shown.split())

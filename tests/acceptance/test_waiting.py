@@ -92,6 +92,11 @@ def test_patience_that_runs_out(tq: Cli, local: LocalClient) -> None:
         assert running.popen.wait(timeout=60) == 124
         assert running.out.decode() == "こんにちは\n"
         assert "2 of 3 messages have not ended after 6 s" in running.err
+        assert f"they go on: `tq status {ids['fr']} {ids['de']} --follow`" in running.err
+    local.submit("Hello", to="fr", message_id="mine")
+    done = tq("submit", "Hello", "--to", "fr", "--id", "mine", "--timeout", "0.1")
+    assert done.returncode == 124
+    assert "it goes on: `tq status mine --follow`" in done.stderr
 
 
 def test_on_a_terminal(tq: Cli, local: LocalClient) -> None:

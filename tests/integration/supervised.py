@@ -31,9 +31,9 @@ class Printer:
         for line in lines:
             say("line", service, line)
 
-    def event(self, text: str) -> None:
-        """``event TEXT``."""
-        say("event", text)
+    def event(self, text: str, *, warns: bool = False) -> None:
+        """``event TEXT``, or ``warning TEXT``."""
+        say("warning" if warns else "event", text)
 
     def healthy(self, service: Service, seconds: float) -> None:
         """``healthy NAME SECONDS``."""

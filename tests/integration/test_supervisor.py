@@ -114,7 +114,7 @@ def test_what_is_not_essential_only_warns(start: Start) -> None:
     driven.wait_for("ready$")
     assert driven.find("unhealthy late is not healthy after 0.2 s: the file is missing")
     assert driven.find("unhealthy crash exited with status 7 before it was healthy")
-    driven.wait_for("event crash exited with status 7; it crashed 5 times in 60 s and is not started again")
+    driven.wait_for("warning crash exited with status 7; it crashed 5 times in 60 s and is not started again")
     driven.wait_for(r"changed .*crash=failed:None:4")
     (Path(psutil.Process(driven.popen.pid).cwd()) / "later").touch()
     driven.wait_for("event late is healthy")
@@ -169,7 +169,7 @@ def test_crashed_service_is_restarted(start: Start) -> None:
     driven.wait_for("line web begin")
     driven.wait_for("ready$")
     os.kill(first, signal.SIGKILL)
-    driven.wait_for(r"event web was killed by SIGKILL; starts again in 0\.2 s")
+    driven.wait_for(r"warning web was killed by SIGKILL; starts again in 0\.2 s")
     driven.wait_for("line web begin", count=2)
     driven.wait_for("event web is healthy")
     second = int(driven.wait_for(r"changed web=healthy:(\d+):1")[1])
@@ -194,7 +194,7 @@ def test_five_crashes_end_it(start: Start) -> None:
         {"name": "bad", "command": shell("sleep 0.3; exit 2")},
     )
     assert driven.wait() == 1
-    assert len(driven.find("event bad exited with status 2; starts again in")) == 4
+    assert len(driven.find("warning bad exited with status 2; starts again in")) == 4
     assert driven.find("failed bad crashed 5 times in 60 s; the last time it exited with status 2")
     assert driven.find("event good stopped")
     driven.wait_gone()
@@ -204,7 +204,7 @@ def test_a_clean_exit_is_a_crash_too(start: Start) -> None:
     """A service that ends without having been asked to is started again, whatever its status."""
     driven = start({"name": "web", "command": shell("sleep 0.2; exit 0")}, limit=2)
     assert driven.wait() == 1
-    assert driven.find("event web exited with status 0; starts again")
+    assert driven.find("warning web exited with status 0; starts again")
 
 
 # -- the end ---------------------------------------------------------------------------------------
@@ -246,7 +246,7 @@ def test_grace_ends_with_a_kill(start: Start) -> None:
     driven.send(signal.SIGTERM)
     assert driven.wait() == 0
     assert 0.3 <= time.monotonic() - began < 5
-    assert driven.find("event deaf has not stopped in 0.3 s: killing it")
+    assert driven.find("warning deaf has not stopped in 0.3 s: killing it")
     assert driven.find("event deaf was killed")
     driven.wait_gone()
 
@@ -279,7 +279,7 @@ def test_signal_during_the_start(start: Start) -> None:
 def test_signal_during_the_wait_for_a_restart(start: Start) -> None:
     """A signal while a crashed service waits for its restart ends that wait."""
     driven = start({"name": "web", "command": shell("sleep 0.2; exit 1")}, first=60, ceiling=60)
-    driven.wait_for("event web exited with status 1; starts again in 60 s")
+    driven.wait_for("warning web exited with status 1; starts again in 60 s")
     stop(driven)
 
 

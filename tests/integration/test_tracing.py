@@ -20,6 +20,7 @@ from api_server import Api
 from cli_driver import TQ, bare_environment
 from llm_server import LlmServer
 from otlp import Collector, Span
+from running_stack import RunningStack
 from servers import Process, Valkey, wait_until
 
 SECRET_TEXT = "Wombat xylophone quartz"
@@ -273,6 +274,34 @@ def test_no_command_waits_for_a_collector(submitting: Callable[..., tuple[float,
             took, said = submitting(OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{port}")
             assert took < usual + 5, said
             assert "raceback" not in said
+
+
+#: Makes a Python that finds nothing of OpenTelemetry but its interface, which FastAPI brings along.
+HIDING = """
+import sys
+class Hidden:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name.startswith(("opentelemetry.sdk", "opentelemetry.exporter")):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Hidden)
+"""
+
+
+def test_traces_that_nothing_can_export(tmp_path: Path, submitting: Callable[..., tuple[float, str]]) -> None:
+    """They are asked for where `tq[otel]` is not installed: API, worker, command and `tq up` say so, once each."""
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    (hidden / "sitecustomize.py").write_text(HIDING)
+    asked = {"PYTHONPATH": str(hidden), "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
+    told = "is not installed (pip install 'tq[otel]')"
+    assert submitting(**asked)[1].count(told) == 1
+    (tmp_path / "up").mkdir()
+    with RunningStack(tmp_path / "up", **asked) as stack:
+        assert stack.driven.find("  Traces    none, though they are asked for: opentelemetry.*tq.otel")
+        for service in ("api", "worker"):
+            said = stack.tq("logs", service).stdout
+            assert said.count(told) == 1, said
 
 
 def test_several_exporters(submitting: Callable[..., tuple[float, str]]) -> None:

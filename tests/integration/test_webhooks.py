@@ -13,7 +13,7 @@ import httpx
 import pytest
 from api_server import Api
 from callbacks import SOON, ended, state, until
-from cli_driver import TQ, Cli
+from cli_driver import TQ, Cli, error_lines
 from receiver import Receiver
 from servers import Process, Valkey, wait_until
 from standardwebhooks import Webhook
@@ -252,6 +252,22 @@ def test_the_command(tq: Cli, local: LocalClient, receiver: Receiver) -> None:
     new = tq("webhook-secret", "--new").stdout.strip()
     assert tq("webhook-secret", TQ_WEBHOOK_SECRET=new).stdout.strip() == new
     assert tq("webhook-secret", TQ_WEBHOOK_SECRET="nonsense").returncode == 2
+
+
+def test_a_secret_that_only_the_api_knows(tq: Cli, tmp_path: Path) -> None:
+    """Where commands talk to an API, a secret made here would verify nothing: none is made, nor printed."""
+    here = tmp_path / "here"
+    url = "http://user:hidden@127.0.0.1:1"
+    for args, settings in ((["webhook-secret"], {"TQ_URL": url}), (["--url", url, "webhook-secret"], {})):
+        done = tq(*args, TQ_DATA_DIR=str(here), **settings)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert error_lines(done.stderr) == ["error", "why", "fix"]
+        assert "where the API runs" in done.stderr
+        assert "TQ_WEBHOOK_SECRET" in done.stderr
+        assert "hidden" not in done.stderr
+        assert not here.exists()
+    new = tq("webhook-secret", "--new", TQ_URL=url).stdout.strip()
+    assert tq("webhook-secret", TQ_URL=url, TQ_WEBHOOK_SECRET=new).stdout.strip() == new
 
 
 def test_a_batch(http: httpx.Client) -> None:

@@ -267,7 +267,7 @@ def test_cancel_a_running_message(fleet: Fleet, provider: LlmServer) -> None:
 def test_broker_restart(fleet: Fleet, provider: LlmServer, valkey: Valkey) -> None:
     """Kill -9 of the server under work: after its return everything that was accepted completes, once."""
     provider.latency = 0.2
-    fleet.start(10)
+    worker = fleet.start(10)
     ids = [fleet.submit(f"text {i}") for i in range(60)]
     wait_until(lambda: len(provider.calls) > 10, "work is under way")
     valkey.kill()
@@ -275,6 +275,7 @@ def test_broker_restart(fleet: Fleet, provider: LlmServer, valkey: Valkey) -> No
     outcomes = [fleet.wait(message_id, 90) for message_id in ids]
     assert {message.status for message in outcomes} == {Status.COMPLETED}
     assert [message.translation for message in outcomes] == [f"Traduit : text {i}" for i in range(60)]
+    assert "DeprecationWarning" not in worker.output, "a setting is explained again and again"
 
 
 def test_lost_tokens_are_replaced(fleet: Fleet, valkey: Valkey) -> None:

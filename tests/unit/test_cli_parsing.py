@@ -36,7 +36,7 @@ CONTRACT = {
         "--param", "--no-cache", "--estimate",
     ],
     "status": ["--follow", "--json", "--url"],
-    "list": ["--status", "--limit", "--json", "--url"],
+    "list": ["--status", "--limit", "--callback", "--prefix", "--json", "--url"],
     "tail": ["--status", "--to", "--json", "--url"],
     "stats": ["--watch", "--json", "--url"],
     "cancel": ["--url"],
@@ -44,6 +44,7 @@ CONTRACT = {
     "resume": ["--url"],
     "webhook-secret": ["--new"],
     "retry": ["--failed", "--url"],
+    "callback": ["--json", "--url"],
     "doctor": [],
     "config": [],
 }  # fmt: skip

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 
 import pytest
 
 from tq import streams
-from tq.layout import columns, cut, cut_middle, pad, width
+from tq.layout import columns, cut, cut_middle, fitted_columns, pad, width, wrap
 from tq.streams import is_utf8, shown
 
 
@@ -33,6 +34,40 @@ def test_cutting(text: str, columns_: int) -> None:
     if 7 <= columns_ < width(text):
         assert cut_middle(text, columns_)[0] == text[0]
         assert cut_middle(text, columns_)[-1] == text[-1]
+
+
+@pytest.mark.parametrize("room", range(8, 40))
+@pytest.mark.parametrize(
+    "text", ["one two  three four", "  indented: words follow", "日本語日本語日本語日本語", "", "\x1b[36mb\x1b[0m c"]
+)
+def test_wrapping(text: str, room: int) -> None:
+    """Lines are broken between words, are as wide as may be, and hold all that was there."""
+    lines = wrap(text, room, 3).split("\n")
+    assert all(width(re.sub("\x1b\\[\\d*m", "", line)) <= max(room, 3 + len("indented:")) for line in lines)
+    assert "".join("".join(lines).split()) == "".join(text.split())
+    assert all(line.startswith("   ") for line in lines[1:])
+    if text.isascii():
+        assert " ".join(" ".join(lines).split()) == " ".join(text.split())
+
+
+def test_an_address_stays_whole() -> None:
+    """People copy it."""
+    address = "https://example.org/a/long/path"
+    assert wrap(f"see {address} there", 12, 2) == f"see\n  {address}\n  there"
+
+
+@pytest.mark.parametrize("room", range(17, 60))
+def test_columns_that_fit(room: int) -> None:
+    """What matters least is left out, a cell may lose its middle, and no line is too wide."""
+    table = [("HOST", "KEY", "NOW", "429"), ("a-very-long-host.example.org", "1f0c", "open", "3")]
+    lines = fitted_columns(table, room, least=("KEY", "NOW"), cuttable=("HOST",))
+    assert all(width(line) <= room for line in lines)
+    heading = lines[0].split()
+    assert heading == [name for name in ("HOST", "KEY", "NOW", "429") if name in heading]
+    assert heading[-1] == "429"
+    assert ("KEY" in heading) <= ("NOW" in heading)
+    if room >= 46:
+        assert lines == columns(table)
 
 
 def test_columns() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tq.logs import Console, Line, LineSplitter, LogFile, format_line, read_logs
+from tq.logs import Console, Line, LineSplitter, LogFile, format_line, read_logs, stored_line
 
 NOON = datetime(2026, 1, 2, 12, 0, 3, tzinfo=UTC)
 
@@ -105,6 +105,14 @@ def test_following_sees_new_lines_also_across_a_rotation(tmp_path: Path) -> None
     texts = [line.text.split()[0] for line in read_logs({"api": path}, follow=write_more)]
     log.close()
     assert texts == ["old", "0", "1", "2", "3", "4", "5"]
+
+
+def test_lines_that_are_objects() -> None:
+    """A log that was written as JSON is shown as it is, whoever reads it; all other lines have their prefix."""
+    text = '{"time":"2026-01-02T12:00:00Z","message":"hello"}'
+    assert stored_line(Line(NOON, "api", text)) == text
+    for other in ("hello", "{not JSON}", '["a list"]'):
+        assert stored_line(Line(NOON, "api", other)) == format_line(Line(NOON, "api", other))
 
 
 def test_full_disk_does_not_raise(tmp_path: Path) -> None:

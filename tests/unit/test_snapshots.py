@@ -18,6 +18,7 @@ from syrupy.assertion import SnapshotAssertion
 from tq import board, lines, listing, screens, sheet, submitting, tables
 from tq.doctor.finding import Finding, doubtful, wrong
 from tq.figures import AccountSpend, QueueDepth, RateInfo, RateLimit, Spend, Stats, WorkerInfo
+from tq.layout import width
 from tq.messages import Message, MessageError, Status, Usage
 from tq.terminal import write
 from tq.timeline import TimelineEntry
@@ -254,9 +255,33 @@ def test_settings(snapshot: SnapshotAssertion, monkeypatch: pytest.MonkeyPatch, 
 def test_a_message_on_a_terminal(snapshot: SnapshotAssertion, monkeypatch: pytest.MonkeyPatch) -> None:
     """`tq status` of a message that had two attempts, with its timeline."""
     at(monkeypatch, NOW, submitting)
+    monkeypatch.setenv("COLUMNS", "80")
     with terminal() as shown:
         write(submitting.sheet(message(1, Status.COMPLETED, attempts=2, cost=0.0005), TIMELINE))
     assert shown.getvalue() == snapshot
+
+
+@pytest.mark.parametrize("room", [40, 60, 80])
+def test_narrow_figures(snapshot: SnapshotAssertion, room: int) -> None:
+    """`tq stats` on a narrow terminal: columns that matter less are left out, and no word is broken."""
+    text = board.figures(STATS, room)
+    assert all(len(line) <= room for line in text.splitlines())
+    heading = next(line for line in text.splitlines() if line.startswith("ENDPOINT"))
+    assert set(heading.split()) <= {"ENDPOINT", "KEY", "MODEL", "NOW", "REQUESTS/MIN", "TOKENS/MIN", "SENT", "429"}
+    assert heading.endswith("  429")
+    assert text == snapshot
+
+
+@pytest.mark.parametrize("room", [40, 80])
+def test_a_narrow_message(snapshot: SnapshotAssertion, room: int) -> None:
+    """`tq status` on a narrow terminal: values are wrapped at words, and stay in their column."""
+    content = f"  {'Translate this, please. ' * 6}\n\nhttps://example.org/{'path/' * 12}\n{'翻訳してください' * 8}"
+    shown = sheet.document(message(1, Status.COMPLETED, attempts=2, content=content), NOW, TIMELINE, room)
+    assert all(width(line) <= room or "https" in line for line in shown.splitlines())
+    assert "".join(shown.split()) == "".join(
+        sheet.document(message(1, Status.COMPLETED, attempts=2, content=content), NOW, TIMELINE).split()
+    )
+    assert shown == snapshot
 
 
 def test_a_line_a_change(snapshot: SnapshotAssertion) -> None:

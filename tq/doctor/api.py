@@ -9,10 +9,10 @@ from typing import Any, Final
 import httpx
 
 from tq import __version__
+from tq.doctor.causes import in_words
 from tq.doctor.finding import UNREACHABLE, Finding, failed, wrong
-from tq.doctor.store import SKEW
-from tq.errors import TqError
-from tq.layout import span
+from tq.doctor.store import SKEW, apart
+from tq.errors import TqError, Unreachable
 from tq.settings import redacted
 
 _TIMEOUT: Final = 3.0
@@ -31,10 +31,12 @@ def api(url: str, error: TqError | None = None) -> Finding:
         answer = httpx.get(f"{url.rstrip('/')}/health", timeout=_TIMEOUT, trust_env=False)
         document: Any = answer.json()
         version = str(document["version"])
-        ahead = parsedate_to_datetime(answer.headers["date"]).timestamp() - time.time()
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError, LookupError, TypeError):
+        # Such a date has no parts of a second.
+        ahead = parsedate_to_datetime(answer.headers["date"]).timestamp() + 0.5 - time.time()
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, LookupError, TypeError) as trouble:
         if error is not None and error.exit_code == UNREACHABLE:
-            return failed(_NAME, error)
+            why = in_words(trouble) if isinstance(trouble, httpx.HTTPError | httpx.InvalidURL) else error.why
+            return failed(_NAME, Unreachable(error.what, why=why, fix=error.fix))
         return wrong(_NAME, f"{shown} does not answer as tq's API does", "correct TQ_URL (or --url)")
     if error is not None:
         return failed(_NAME, error)
@@ -43,5 +45,5 @@ def api(url: str, error: TqError | None = None) -> Finding:
             _NAME, f"{shown} is of version {version}, this is {__version__}", "run the same version everywhere"
         )
     if abs(ahead) > SKEW:
-        return wrong(_NAME, f"the clock of {shown} is off by {span(abs(ahead))}", "set it by the network (NTP)")
+        return wrong(_NAME, f"the clock of {shown} is off by {apart(ahead)}", "set it by the network (NTP)")
     return Finding(_NAME, f"{shown} answers, version {version}")

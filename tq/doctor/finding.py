@@ -7,10 +7,11 @@ import textwrap
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from tq.errors import TqError, Unreachable
+from tq.errors import TqError, Unauthorised, Unreachable
 from tq.terminal import clean, paint
 
 UNREACHABLE: Final = Unreachable.exit_code
+REFUSED: Final = Unauthorised.exit_code
 _MARKS: Final = {"ok": ("✔", "32"), "warning": ("!", "33"), "error": ("✘", "31")}
 
 #: Columns before what a finding says.
@@ -74,5 +75,5 @@ def doubtful(name: str, detail: str, fix: str = "") -> Finding:
 
 def failed(name: str, error: TqError) -> Finding:
     """The error that a check ended with."""
-    code = UNREACHABLE if error.exit_code == UNREACHABLE else 1
+    code = error.exit_code if error.exit_code in {UNREACHABLE, REFUSED} else 1
     return Finding(name, f"{error.what}: {error.why}" if error.why else error.what, error.fix, code)

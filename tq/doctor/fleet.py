@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from tq import __version__
@@ -61,14 +61,17 @@ def _serves(worker: WorkerInfo, queue: str) -> bool:
     return not worker.queues or queue in worker.queues
 
 
+def _where(stats: Stats, queues: Iterable[str]) -> str:
+    """How many messages wait in these queues, as the end of a sentence."""
+    waiting = sum(stats.queues.get(queue, 0) for queue in queues)
+    return f", where {count(waiting, 'message')} wait{'s' * (waiting == 1)}" if waiting else ""
+
+
 def _queues(stats: Stats) -> Finding:
     alone = [queue for queue in QUEUES if not any(_serves(each, queue) for each in stats.workers)]
     if not alone:
         return Finding("queues", "a worker serves each of them")
-    waiting = sum(stats.queues.get(queue, 0) for queue in alone)
-    detail = f"no worker serves {' and '.join(alone)}" + (
-        f", where {count(waiting, 'message')} wait{'s' * (waiting == 1)}" if waiting else ""
-    )
+    detail = f"no worker serves {' and '.join(alone)}" + _where(stats, alone)
     return wrong("queues", detail, "start one without -Q: `tq worker`")
 
 
@@ -84,7 +87,8 @@ def _steps(workers: Sequence[WorkerInfo]) -> Finding:
 def _paused(stats: Stats) -> Finding:
     if stats.paused:
         names = " ".join(stats.paused)
-        return wrong("paused", f"nothing begins of {', '.join(stats.paused)}", f"`tq resume {names}`")
+        detail = f"nothing begins of {', '.join(stats.paused)}" + _where(stats, stats.paused)
+        return wrong("paused", detail, f"`tq resume {names}`")
     return Finding("paused", "no queue is")
 
 
@@ -109,4 +113,6 @@ def _waiting(stats: Stats) -> Finding:
         )
         return wrong("waiting", detail, "see what the worker says (`tq logs worker`), and restart it")
     oldest = max((depth.oldest_wait for depth in open_), default=0.0)
-    return Finding("waiting", f"nothing waits for longer than {span(oldest)}" if open_ else "nothing waits")
+    held = any(stats.queues.get(queue) for queue in stats.paused)
+    detail = f"nothing waits for longer than {span(oldest)}" if open_ else "nothing waits"
+    return Finding("waiting", f"{detail}, but in what is paused" if held else detail)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -11,16 +12,18 @@ import httpx
 
 from tq import datadir
 from tq.doctor.api import api
-from tq.doctor.finding import Finding, failed, wrong
+from tq.doctor.finding import Finding, doubtful, failed, wrong
 from tq.errors import TqError
 from tq.ports import http_url, require_free_port
-from tq.processes import environment_of, port_holder
+from tq.processes import command_of, environment_of, port_holder
 from tq.settings import Settings, environment_name
-from tq.stackfile import find_stack
+from tq.stackfile import find_stack, read
 
 _TIMEOUT: Final = 3.0
 #: Bytes that should be free for the embedded Valkey.
 _LEAST_FREE: Final = 512 * 2**20
+#: How Python runs tq, and Celery an app.
+_OURS: Final = {("-m", "tq"), ("-A", "tq"), ("--app", "tq")}
 _REDIS: Final = ("redis_url", "redis_host", "redis_port", "redis_db")
 
 
@@ -37,8 +40,11 @@ def data_dir(settings: Settings) -> Finding:
         return wrong("data dir", detail, "make room, or set TQ_DATA_DIR to another disk")
     if there != path:
         return Finding("data dir", f"{path} will be made")
-    if path.stat().st_mode & 0o077:
-        return wrong("data dir", f"{path} is open to other users", f"chmod 700 {path}")
+    if datadir.is_open(path):
+        if datadir.holds_others(path):
+            detail = f"{path} is open to other users, and holds files that are not tq's: `tq up` refuses it"
+            return wrong("data dir", detail, f"chmod 700 {path}, or set TQ_DATA_DIR to a directory for tq alone")
+        return doubtful("data dir", f"{path} is open to other users; `tq up` tightens it", f"chmod 700 {path}")
     return Finding("data dir", f"{path} is writable")
 
 
@@ -67,13 +73,23 @@ def _foreign(name: str, settings: Settings, port: int, setting: str) -> Finding 
         return None
     theirs = {key.upper(): value for key, value in environment_of(holder[0]).items() if value}
     place = theirs.get(environment_name("data_dir"))
-    if place is None or _same(settings, theirs, Path(place)):
+    if place is None or not _is_tq(holder[0], Path(place).expanduser()) or _same(settings, theirs, Path(place)):
         return None
     return wrong(
         name,
         f"port {port} belongs to the tq on another data dir, {place} (pid {holder[0]})",
         f"stop that one (`TQ_DATA_DIR={place} tq down`), set {setting}_PORT, or start with `tq up --port auto`",
     )
+
+
+def _is_tq(pid: int, place: Path) -> bool:
+    """Whether it is a process of tq's: whatever a shell starts is given the settings that it exports."""
+    stack = read(place / "stack.json")
+    if stack is not None and any(each.process and each.process.pid == pid for each in stack.services):
+        return True
+    words = command_of(pid)
+    named = any(Path(word).name == "tq" for word in words[:2])
+    return named or any(pair in _OURS for pair in pairwise(words)) or any("tq.server" in word for word in words)
 
 
 def _same(settings: Settings, theirs: Mapping[str, str], place: Path) -> bool:

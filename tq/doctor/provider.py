@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import httpx
 
+from tq.doctor.causes import in_words
 from tq.doctor.finding import Finding, doubtful, wrong
 from tq.settings import DEFAULT_BASE_URL, Settings, redacted
 
@@ -27,7 +28,7 @@ def provider(settings: Settings) -> Finding:
     try:
         answer = httpx.get(f"{base}/models", headers=headers, timeout=_TIMEOUT)
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeEncodeError) as error:
-        detail = f"{redacted(base)} does not answer: {type(error).__name__}"
+        detail = f"{redacted(base)} does not answer: {in_words(error)}"
         return wrong(_NAME, detail, "start it, or correct OPENAI_BASE_URL")
     return _answered(redacted(base), answer, settings)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Iterator, Mapping
 from typing import Final
 
 from tq.celery import app_for
 from tq.connection import REDIS_ERRORS, translate_error
+from tq.doctor.causes import in_words
 from tq.doctor.finding import Finding, failed, wrong
 from tq.errors import TqError, Unreachable
 from tq.layout import span
@@ -39,10 +39,19 @@ async def _store(settings: Settings) -> list[Finding]:
         await queue.aclose()
 
 
+def apart(seconds: float) -> str:
+    """By how much clocks differ, whichever is ahead: to the second, above an hour to the minute."""
+    whole = round(abs(seconds))
+    if whole < 3600:
+        return span(whole)
+    minutes = round(whole / 60)
+    return f"{minutes // 60}h{minutes % 60:02}m"
+
+
 def _clock(ahead: float) -> Finding:
     if abs(ahead) > SKEW:
         word = "ahead of" if ahead > 0 else "behind"
-        detail = f"that of Redis is {span(abs(ahead))} {word} this machine's: ages shown here are wrong by that"
+        detail = f"that of Redis is {apart(ahead)} {word} this machine's: ages shown here are wrong by that"
         return wrong("clock", detail, "set both by the network (NTP)")
     return Finding("clock", "this machine and Redis agree on the time")
 
@@ -98,10 +107,7 @@ def _meaning(error: Exception, name: str) -> TqError:
     if kind in {"AccessRefused", "NotAllowed"}:
         fix = "correct user, password and virtual host in TQ_BROKER_URL"
         return Unreachable(what, why="it refuses the user, the password or the virtual host", fix=fix)
-    why = {"ConnectionRefusedError": "connection refused", "gaierror": "no such host"}.get(kind, kind)
-    if isinstance(cause, TimeoutError | socket.timeout):
-        why = "it does not answer in time"
-    return Unreachable(what, why=why, fix="start it, or correct TQ_BROKER_URL")
+    return Unreachable(what, why=in_words(cause), fix="start it, or correct TQ_BROKER_URL")
 
 
 def priorities(settings: Settings) -> Finding:

@@ -6,7 +6,7 @@ server's clock. Keys (all begin with ``tq:``; times are Unix milliseconds):
 ================================ ====== ============================================================
 key                              type   what, and until when
 ================================ ====== ============================================================
-message:<id>                     hash   the record, its texts in fields of their own; no TTL while live,
+message:<id>                     hash   the record, whose brief is the body without its content; no TTL live,
                                         TQ_RESULT_TTL once ended
 sealed:<id>                      string its own api_key, encrypted; deleted when the message ends
 idempotency:<digest>             string fingerprint and id; TQ_RESULT_TTL once the message has ended

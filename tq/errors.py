@@ -77,10 +77,12 @@ class TqError(Exception):
         self.why = why
         self.fix = fix
 
+    def __str__(self) -> str:
+        return f"{self.what}: {self.why}" if self.why else self.what
+
     def record(self) -> ErrorRecord:
         """The error as a message document carries it."""
-        message = f"{self.what}: {self.why}" if self.why else self.what
-        return {"type": self.type, "message": message, "retryable": self.retryable}
+        return {"type": self.type, "message": str(self), "retryable": self.retryable}
 
     def extra(self) -> dict[str, Any]:
         """Further members of the problem document (RFC 9457 extension members)."""

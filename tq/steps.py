@@ -13,7 +13,7 @@ from tq import submissions, wire
 from tq.errors import PASSING, InvalidMessage, NoAnswer, TooManyStreams, TqError
 from tq.failures import Retried
 from tq.messages import Message, Submission
-from tq.patience import LAST, PAUSES, WAIT_BREAKS, Breaks, Deadline, Ears, Watching
+from tq.patience import LAST, PAUSES, WAIT_BREAKS, Breaks, Deadline, Ears, Watching, id_of, require_several
 from tq.plans import Pause, Plan
 from tq.submissions import Batch
 from tq.wire import MOST_ITEMS, MOST_LOOKED_UP, Request
@@ -128,8 +128,10 @@ def retry_failures(kind: str | None) -> Steps[Retried]:
 # -- look ------------------------------------------------------------------------------------------
 
 
-def get_many(ids: Sequence[str], *, met: Callable[[], bool]) -> Steps[list[Message | TqError]]:
+def get_many(message_ids: Iterable[str | Message], *, met: Callable[[], bool]) -> Steps[list[Message | TqError]]:
     """Each message, or why there is none, in order."""
+    require_several(message_ids)
+    ids = [*map(id_of, message_ids)]
     results: list[Message | TqError] = []
     for start in range(0, len(ids), MOST_LOOKED_UP):
         results += yield from read(wire.lookup(ids[start : start + MOST_LOOKED_UP]), met=met)

@@ -26,6 +26,7 @@ from tq.errors import (
     ConnectionLost,
     ContentTooLarge,
     DuplicateMessage,
+    IllegalTransition,
     InvalidMessage,
     NoAnswer,
     QueueFull,
@@ -175,6 +176,44 @@ def test_an_error_has_the_id(small: Any, local: LocalClient) -> None:
     items = [make_submission("x" * 2**21), make_submission("Other", message_id="mine"), InvalidMessage("made badly")]
     ids = [each.message_id for each in small.submit_many(items)]
     assert (len(ids[0] or ""), ids[1:]) == (26, ["mine", None])
+
+
+def test_an_error_about_a_message_has_its_id(small: Any) -> None:
+    """Whatever is asked of a message, the error that answers it has its id; also that of a text that is none."""
+    ways: list[Callable[[str], Any]] = [
+        small.get,
+        small.wait,
+        small.cancel,
+        small.retry,
+        small.timeline,
+        small.send_callback,
+        lambda name: small.set_status(name, "running"),
+        lambda name: list(small.watch(name)),
+        lambda name: list(small.wait_many([name])),
+        lambda name: _raised(small.get_many([name])[0]),
+    ]
+    if not isinstance(small, LocalClient):
+        ways.append(lambda name: list(small.events(message_id=name)))
+    for name in ("nope", "no such/id"):
+        for way in ways:
+            with pytest.raises(UnknownMessage) as unknown:
+                way(name)
+            assert unknown.value.message_id == name
+    small.submit("Hello", message_id="mine")
+    ways = [small.retry, lambda name: small.set_status(name, "completed", translation="x")]
+    for way in ways:
+        with pytest.raises(IllegalTransition) as illegal:
+            way("mine")
+        assert illegal.value.message_id == "mine"
+    with pytest.raises(InvalidMessage) as invalid:
+        small.submit("", message_id="yours")
+    assert invalid.value.message_id == "yours"
+    refused = small.submit_many(["", "Hello", "\ud800"])
+    assert len({each.message_id for each in refused} - {None}) == 3
+
+
+def _raised(error: Any) -> None:
+    raise error
 
 
 def test_later_batches_have_their_ids(kind: Any, api: Api) -> None:

@@ -159,7 +159,7 @@ class Remote:
             raise self.foreign(request.noun) from None
         if isinstance(result, list) and (asked := retry_after(answer.headers, time.time())) is not None:
             for each in result:
-                if isinstance(each, TqError):
+                if isinstance(each, TqError) and each.retryable:
                     each.retry_after = asked
         return result
 

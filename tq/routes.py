@@ -12,7 +12,7 @@ from fastapi.responses import Response
 from pydantic import StringConstraints
 
 from tq import __version__, exposition, page, problems
-from tq.apidocs import ACCEPTED, PAUSED, ROOM, body, failures, links
+from tq.apidocs import ACCEPTED, COMING_BACK, PAUSED, ROOM, body, failures, links
 from tq.attempts import Attempts
 from tq.bodies import (
     Accepted,
@@ -32,7 +32,7 @@ from tq.bodies import (
     parse,
     read_json,
 )
-from tq.errors import TqError
+from tq.errors import QueueFull, TqError
 from tq.figures import Stats
 from tq.filters import MessageFilter
 from tq.messages import MAX_PRIORITY, MIN_PRIORITY, CallbackStatus, Message, Status, Submission, parse_submission
@@ -79,6 +79,12 @@ def _paused(queue: TranslationQueue, messages: Iterable[object]) -> dict[str, st
     waiting = {each.queue for each in messages if isinstance(each, Message) and each.status is Status.QUEUED}
     paused = ", ".join(name for name in sorted(waiting) if queue.room.is_paused(name))
     return {PAUSED: paused} if paused else {}
+
+
+def _coming_back(results: Iterable[object]) -> dict[str, str]:
+    """When to submit those again that found no room."""
+    full = next((each for each in results if isinstance(each, QueueFull)), None)
+    return {} if full is None else problems.coming_back(full)
 
 
 # -- messages --------------------------------------------------------------------------------------
@@ -133,7 +139,7 @@ async def submit(
     "/messages/batch",
     status_code=202,
     response_model=BatchResults,
-    responses={202: {"headers": ACCEPTED}, **failures(413, 415, 422, 503, headers=ROOM)},
+    responses={202: {"headers": {**ACCEPTED, **COMING_BACK}}, **failures(413, 415, 422, 503, headers=ROOM)},
     openapi_extra=body(Batch, example={"messages": [_EXAMPLE]}),
     tags=["messages"],
 )
@@ -159,7 +165,7 @@ async def submit_batch(request: Request) -> Response:
             ]
         ),
         202,
-        _room(queue) | _paused(queue, results),
+        _room(queue) | _paused(queue, results) | _coming_back(results),
     )
 
 

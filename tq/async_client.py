@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -34,7 +34,7 @@ from tq.plans import Get, Give, Hear, Listen, Look, Pause, Plan, gather, giving,
 from tq.portal import PerProcess
 from tq.remote import Remote
 from tq.statuses import StatusName
-from tq.submissions import SubmissionFields, checked, prepared
+from tq.submissions import Fetch, SubmissionFields, checked, fetched, prepared
 from tq.tallies import History
 from tq.timeline import TimelineEntry
 from tq.wire import Request
@@ -151,6 +151,9 @@ class AsyncClient:
                     for item in step.items:
                         yield item
                     continue
+                if isinstance(step, Fetch):
+                    await step.take()
+                    continue
                 try:
                     answer = await self._do(step)
                 except TqError as error:
@@ -187,20 +190,27 @@ class AsyncClient:
         return await self._take(steps.submit(submission, idempotency_key, deadline, met=self._remote.was_met))
 
     async def submit_many(
-        self, submissions: Iterable[str | Submission | TqError], **fields: Unpack[SubmissionFields]
+        self,
+        submissions: Iterable[str | Submission | TqError] | AsyncIterable[str | Submission | TqError],
+        **fields: Unpack[SubmissionFields],
     ) -> builtins.list[Message | TqError]:
         """See ``Client.submit_many``."""
         return [each async for each in self.submit_each(submissions, **fields)]
 
     async def submit_each(
         self,
-        submissions: Iterable[str | Submission | TqError],
+        submissions: Iterable[str | Submission | TqError] | AsyncIterable[str | Submission | TqError],
         *,
         patience: float = 0.0,
         **fields: Unpack[SubmissionFields],
     ) -> AsyncGenerator[Message | TqError, None]:
-        """See ``Client.submit_each``."""
-        plan = steps.submit_each(prepared(submissions, fields), patience, met=self._remote.was_met)
+        """See ``Client.submit_each``; items may be awaited, too: those of an async generator."""
+        items: Iterable[Submission | TqError | Fetch]
+        if isinstance(submissions, AsyncIterable):
+            items = fetched(aiter(submissions), fields, wire.MOST_ITEMS)
+        else:
+            items = prepared(submissions, fields)
+        plan = steps.submit_each(items, patience, met=self._remote.was_met)
         async with aclosing(self._each(plan)) as results:
             async for result in results:
                 yield result

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -158,6 +158,35 @@ def _tried(submission: str | Submission, fields: SubmissionFields) -> Submission
 
 
 @dataclass(frozen=True, slots=True)
+class Fetch:
+    """A plan's step: put up to ``most`` items of what has to be awaited into ``items``; none: there are no more."""
+
+    source: AsyncIterator[str | Submission | TqError]
+    most: int
+    items: list[str | Submission | TqError]
+
+    async def take(self) -> None:
+        """Take the step."""
+        async for item in self.source:
+            self.items.append(item)
+            if len(self.items) == self.most:
+                return
+
+
+def fetched(
+    source: AsyncIterator[str | Submission | TqError], fields: SubmissionFields, most: int
+) -> Iterator[Submission | TqError | Fetch]:
+    """As ``prepared``, of what has to be awaited: with a step before each ``most`` of them."""
+    prepared((), fields)
+    fetch = Fetch(source, most, [])
+    yield fetch
+    while fetch.items:
+        yield from prepared(fetch.items, fields)
+        fetch = Fetch(source, most, [])
+        yield fetch
+
+
+@dataclass(frozen=True, slots=True)
 class Store:
     """A plan's step: submit some; answers a list: each message, or why it was refused."""
 
@@ -204,14 +233,14 @@ class Batch(Generic[B]):
 
 
 def submit_each(
-    batches: Iterable[Batch[B]],
+    batches: Iterable[Batch[B] | Fetch],
     send: Callable[[Sequence[tuple[str | None, B]]], Plan[Sequence[Message | TqError]]],
     patience: float,
 ) -> Plan[None]:
     """Give one result for each item, in order: the message, or why it was refused.
 
     Args:
-        batches: what is submitted.
+        batches: what is submitted, and steps that are to be taken before there is more.
         send: a plan that submits some.
         patience: seconds without progress for which it is waited for room in the queue.
 
@@ -222,6 +251,9 @@ def submit_each(
     failure: TqError | None = None
     answered = False
     for batch in batches:
+        if isinstance(batch, Fetch):
+            yield batch
+            continue
         while left := batch.left():
             try:
                 answers = (yield from send(left)) if failure is None else [copy(failure) for _ in left]
@@ -234,7 +266,8 @@ def submit_each(
             full = [each for each in answers if isinstance(each, QueueFull)]
             if len(full) < len(answers):
                 progress.made()
-            pause = progress.pause(full[0].retry_after) if full else None
+            # What the API asks for is meant for who finds no room at all: where some went in, more will soon.
+            pause = progress.pause(full[0].retry_after if len(full) == len(answers) else None) if full else None
             batch.settle(answers, again=pause is not None)
             if pause is not None:
                 yield Give(batch.ready())

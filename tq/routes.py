@@ -39,7 +39,7 @@ from tq.messages import MAX_PRIORITY, MIN_PRIORITY, CallbackStatus, Message, Sta
 from tq.metrics import figures, this_process
 from tq.providers.pseudo import WARNING as PSEUDO_NOTE
 from tq.queue import TranslationQueue
-from tq.routing import MessageId, answer, left, probe_of, queue_of, streams_of
+from tq.routing import STRICT, MessageId, answer, left, probe_of, queue_of, streams_of
 from tq.tallies import History
 
 _Word = Annotated[str, StringConstraints(min_length=1, max_length=128)]
@@ -169,7 +169,7 @@ async def submit_batch(request: Request) -> Response:
     )
 
 
-@router.get("/messages", response_model=MessagePage, responses=failures(422), tags=["messages"])
+@router.get("/messages", response_model=MessagePage, responses=failures(422), tags=["messages"], dependencies=STRICT)
 async def list_messages(  # noqa: PLR0913, PLR0917 - FastAPI takes the parameters from the signature
     request: Request,
     status: Status | None = None,

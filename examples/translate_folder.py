@@ -7,27 +7,28 @@ import asyncio
 import sys
 from pathlib import Path
 
-from tq import AsyncClient
-from tq.errors import TqError
+from tq import AsyncClient, TqError
 
 
-async def translate(tq: AsyncClient, path: Path, language: str) -> None:
-    """Translate one file; what goes wrong with it does not keep the others."""
+async def translate(tq: AsyncClient, path: Path, language: str) -> bool:
+    """Translate one file, or say why not: what goes wrong with it does not keep the others."""
     result = path.with_suffix(f".{language}{path.suffix}")
     try:
         result.write_text(await tq.translate(path.read_text(encoding="utf-8"), to=language), encoding="utf-8")
-    except TqError as error:
-        print(f"{path.name}: {error.what}", file=sys.stderr)
-    else:
-        print(result.name)
+    except (TqError, OSError, UnicodeDecodeError) as error:
+        print(f"{path.name}: {error}", file=sys.stderr)
+        return False
+    print(result.name)
+    return True
 
 
-async def main(folder: str, language: str) -> None:
+async def main(folder: str, language: str) -> int:
     """Translate all of them, but nothing that is a translation already."""
     paths = [path for path in sorted(Path(folder).glob("*.txt")) if len(path.suffixes) == 1]
     async with AsyncClient() as tq:
-        await asyncio.gather(*(translate(tq, path, language) for path in paths))
+        done = await asyncio.gather(*(translate(tq, path, language) for path in paths))
+    return 0 if all(done) else 1
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))
+    sys.exit(asyncio.run(main(*sys.argv[1:])))

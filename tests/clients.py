@@ -15,7 +15,11 @@ class Awaited:
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self._runner = asyncio.Runner()
-        self._client: AsyncClient = self._runner.run(_made(*args, **options))
+        try:
+            self._client: AsyncClient = self._runner.run(_made(*args, **options))
+        except BaseException:
+            self._runner.close()
+            raise
 
     def __getattr__(self, verb: str) -> Any:
         method = getattr(self._client, verb)

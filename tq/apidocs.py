@@ -71,6 +71,8 @@ _HEADERS: Final[Mapping[int, dict[str, Any]]] = {
     503: {"Retry-After": _SECONDS},
 }
 
+#: Of an answer to a batch of which some found no room.
+COMING_BACK: Final[Mapping[str, Any]] = {"Retry-After": _SECONDS}
 #: Of answers to a submit: how many messages may wait, how many more, and queues that are paused.
 PAUSED: Final = "TQ-Paused"
 ROOM: Final[Mapping[str, Any]] = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -34,7 +34,7 @@ from tq.plans import Get, Give, Hear, Listen, Look, Pause, Plan, gather, giving,
 from tq.portal import PerProcess
 from tq.remote import Remote
 from tq.statuses import StatusName
-from tq.submissions import SubmissionFields, checked, prepared
+from tq.submissions import Fetch, SubmissionFields, checked, fetched, prepared
 from tq.tallies import History
 from tq.timeline import TimelineEntry
 from tq.wire import Request
@@ -70,7 +70,7 @@ class AsyncClient:
         timeout: seconds for one answer.
 
     Raises:
-        InvalidSettings: the URL is not one.
+        InvalidSettings: the URL is not one, the token cannot be sent, or the timeout is not above 0.
     """
 
     def __init__(self, url: str | None = None, token: str | None = None, *, timeout: float = 30.0) -> None:
@@ -106,10 +106,11 @@ class AsyncClient:
 
     async def _send(self, request: Request[T]) -> T:
         here = self._here
-        with self._remote.reaching():
-            async with here.under_way.within(request.within), here.turns:
-                answer = await here.http.request(**self._remote.arguments(request))
-        return self._remote.read(request, answer, answer.content)
+        with about(request.message_id):
+            with self._remote.reaching():
+                async with here.under_way.within(request.within), here.turns:
+                    answer = await here.http.request(**self._remote.arguments(request))
+            return self._remote.read(request, answer, answer.content)
 
     def _breaks(self) -> Breaks:
         return Breaks(WAIT_BREAKS, met=self._remote.was_met)
@@ -150,6 +151,9 @@ class AsyncClient:
                     for item in step.items:
                         yield item
                     continue
+                if isinstance(step, Fetch):
+                    await step.take()
+                    continue
                 try:
                     answer = await self._do(step)
                 except TqError as error:
@@ -186,20 +190,27 @@ class AsyncClient:
         return await self._take(steps.submit(submission, idempotency_key, deadline, met=self._remote.was_met))
 
     async def submit_many(
-        self, submissions: Iterable[str | Submission | TqError], **fields: Unpack[SubmissionFields]
+        self,
+        submissions: Iterable[str | Submission | TqError] | AsyncIterable[str | Submission | TqError],
+        **fields: Unpack[SubmissionFields],
     ) -> builtins.list[Message | TqError]:
         """See ``Client.submit_many``."""
         return [each async for each in self.submit_each(submissions, **fields)]
 
     async def submit_each(
         self,
-        submissions: Iterable[str | Submission | TqError],
+        submissions: Iterable[str | Submission | TqError] | AsyncIterable[str | Submission | TqError],
         *,
         patience: float = 0.0,
         **fields: Unpack[SubmissionFields],
     ) -> AsyncGenerator[Message | TqError, None]:
-        """See ``Client.submit_each``."""
-        plan = steps.submit_each(prepared(submissions, fields), patience, met=self._remote.was_met)
+        """See ``Client.submit_each``; items may be awaited, too: those of an async generator."""
+        items: Iterable[Submission | TqError | Fetch]
+        if isinstance(submissions, AsyncIterable):
+            items = fetched(aiter(submissions), fields, wire.MOST_ITEMS)
+        else:
+            items = prepared(submissions, fields)
+        plan = steps.submit_each(items, patience, met=self._remote.was_met)
         async with aclosing(self._each(plan)) as results:
             async for result in results:
                 yield result
@@ -215,13 +226,13 @@ class AsyncClient:
 
     # -- look --------------------------------------------------------------------------------------
 
-    async def get(self, message_id: str) -> Message:
+    async def get(self, message_id: str | Message) -> Message:
         """See ``Client.get``."""
         return await self._read(wire.get(message_id))
 
-    async def get_many(self, message_ids: Iterable[str]) -> builtins.list[Message | TqError]:
+    async def get_many(self, message_ids: Iterable[str | Message]) -> builtins.list[Message | TqError]:
         """See ``Client.get_many``."""
-        return await self._take(steps.get_many([*message_ids], met=self._remote.was_met))
+        return await self._take(steps.get_many(message_ids, met=self._remote.was_met))
 
     async def list(
         self,
@@ -244,7 +255,7 @@ class AsyncClient:
             found, _ = await self.list(limit=CANDIDATES + 1, matching=MessageFilter(prefix=prefix))
             return only_one(found, prefix, unknown)
 
-    async def timeline(self, message_id: str) -> builtins.list[TimelineEntry]:
+    async def timeline(self, message_id: str | Message) -> builtins.list[TimelineEntry]:
         """See ``Client.timeline``."""
         return await self._read(wire.timeline(message_id))
 
@@ -270,17 +281,17 @@ class AsyncClient:
 
     # -- change ------------------------------------------------------------------------------------
 
-    async def cancel(self, message_id: str) -> Message:
+    async def cancel(self, message_id: str | Message) -> Message:
         """See ``Client.cancel``."""
         return await self._send(wire.cancel(message_id))
 
-    async def retry(self, message_id: str, api_key: str | None = None) -> Message:
+    async def retry(self, message_id: str | Message, api_key: str | None = None) -> Message:
         """See ``Client.retry``."""
         return await self._send(wire.retry(message_id, api_key))
 
     async def set_status(
         self,
-        message_id: str,
+        message_id: str | Message,
         status: Status | StatusName,
         *,
         translation: str | None = None,
@@ -301,7 +312,7 @@ class AsyncClient:
         """See ``Client.resume``."""
         await self._send(wire.resume(queue))
 
-    async def send_callback(self, message_id: str) -> Message:
+    async def send_callback(self, message_id: str | Message) -> Message:
         """See ``Client.send_callback``."""
         return await self._send(wire.send_callback(message_id))
 
@@ -337,9 +348,9 @@ class AsyncClient:
             yield message
         async with aclosing(self._gathered(waiting)) as results:
             async for _, result in results:
-                if isinstance(result, TqError):
-                    raise result
-                yield result
+                if waiting.good(result):
+                    yield result
+        waiting.require_all()
 
     def _gathered(self, waiting: Gathering) -> AsyncGenerator[tuple[str, Message | TqError], None]:
         return self._each(gather(waiting, self._breaks()))
@@ -364,25 +375,27 @@ class AsyncClient:
         self,
         after: str | None = None,
         *,
-        message_id: str | None = None,
+        message_id: str | Message | None = None,
         status: Status | StatusName | None = None,
         to: str | None = None,
         priority: int | None = None,
     ) -> AsyncGenerator[Change, None]:
         """See ``Client.events``."""
         breaks = self._breaks()
-        reader = self._reader(chosen(after, message_id, status, to, priority), None)
-        try:
-            while True:
-                try:
-                    changes = await reader.hear()
-                except PASSING as error:
-                    await reader.rest(breaks.pause(error))
-                    continue
-                if changes is None:
-                    return
-                breaks.over()
-                for change in changes:
-                    yield change
-        finally:
-            await reader.close()
+        one = None if message_id is None else id_of(message_id)
+        with about(one):
+            reader = self._reader(chosen(after, one, status, to, priority), None)
+            try:
+                while True:
+                    try:
+                        changes = await reader.hear()
+                    except PASSING as error:
+                        await reader.rest(breaks.pause(error))
+                        continue
+                    if changes is None:
+                        return
+                    breaks.over()
+                    for change in changes:
+                        yield change
+            finally:
+                await reader.close()

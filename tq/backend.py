@@ -133,7 +133,7 @@ class Backend(ABC):
             return translation_of(self.wait(self.submit(message), timeout))
 
     @abstractmethod
-    def get(self, message_id: str) -> Message:
+    def get(self, message_id: str | Message) -> Message:
         """The message.
 
         Raises:
@@ -141,7 +141,7 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def get_many(self, message_ids: Iterable[str]) -> builtins.list[Message | TqError]:
+    def get_many(self, message_ids: Iterable[str | Message]) -> builtins.list[Message | TqError]:
         """Any number of messages; one result each, in order: the message, or ``UnknownMessage``."""
 
     @abstractmethod
@@ -174,7 +174,7 @@ class Backend(ABC):
             return only_one(found, prefix, unknown)
 
     @abstractmethod
-    def timeline(self, message_id: str) -> builtins.list[TimelineEntry]:
+    def timeline(self, message_id: str | Message) -> builtins.list[TimelineEntry]:
         """Every status that a message entered, oldest first, and what each attempt came to.
 
         Raises:
@@ -210,7 +210,7 @@ class Backend(ABC):
         """The message that a worker would take next, untouched; None when nothing waits."""
 
     @abstractmethod
-    def cancel(self, message_id: str) -> Message:
+    def cancel(self, message_id: str | Message) -> Message:
         """Cancel a message that has not ended.
 
         Raises:
@@ -219,7 +219,7 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def retry(self, message_id: str, api_key: str | None = None) -> Message:
+    def retry(self, message_id: str | Message, api_key: str | None = None) -> Message:
         """Queue a failed or cancelled message again.
 
         Raises:
@@ -231,7 +231,7 @@ class Backend(ABC):
     @abstractmethod
     def set_status(
         self,
-        message_id: str,
+        message_id: str | Message,
         status: Status | StatusName,
         *,
         translation: str | None = None,
@@ -258,7 +258,7 @@ class Backend(ABC):
         """Changes after a cursor (None: from now on); a round without any takes ``block`` seconds."""
 
     @abstractmethod
-    def send_callback(self, message_id: str) -> Message:
+    def send_callback(self, message_id: str | Message) -> Message:
         """Send the webhook of a message that has ended again.
 
         Raises:
@@ -300,17 +300,15 @@ class Backend(ABC):
             timeout: seconds for all of them.
 
         Raises:
-            TqError: one of them is that error.
             WaitTimeout: not all had ended after ``timeout`` seconds.
-            UnknownMessage: one of them does not exist.
+            TqError: the first of what is an error among them, or does not exist (``UnknownMessage``): once all others
+                have ended and were given.
         """
         waiting = Gathering(messages, timeout)
         yield from waiting.ended
         with closing(self._each(gather(waiting, self._breaks()))) as results:
-            for _, result in results:
-                if isinstance(result, TqError):
-                    raise result
-                yield result
+            yield from (result for _, result in results if waiting.good(result))
+        waiting.require_all()
 
     # -- how they are done -------------------------------------------------------------------------
 

@@ -76,7 +76,7 @@ class Client(Backend):
         timeout: seconds for one answer.
 
     Raises:
-        InvalidSettings: the URL is not one.
+        InvalidSettings: the URL is not one, the token cannot be sent, or the timeout is not above 0.
     """
 
     _pauses: ClassVar[tuple[float, float]] = PAUSES
@@ -100,16 +100,17 @@ class Client(Backend):
 
     def _send(self, request: Request[T]) -> T:
         here, deadline, body = self._here, Deadline(request.within), bytearray()
-        with (
-            self._remote.reaching(),
-            here.sockets.in_use(),
-            here.http.stream(**self._remote.arguments(request)) as answer,
-        ):
-            for data in answer.iter_bytes():
-                body += data
-                if deadline.passed:  # httpx knows how long each piece may take, but not all of them
-                    raise TimeoutError
-        return self._remote.read(request, answer, body)
+        with about(request.message_id):
+            with (
+                self._remote.reaching(),
+                here.sockets.in_use(),
+                here.http.stream(**self._remote.arguments(request)) as answer,
+            ):
+                for data in answer.iter_bytes():
+                    body += data
+                    if deadline.passed:  # httpx knows how long each piece may take, but not all of them
+                        raise TimeoutError
+            return self._remote.read(request, answer, body)
 
     def _breaks(self) -> Breaks:
         return Breaks(WAIT_BREAKS, met=self._remote.was_met)
@@ -156,13 +157,13 @@ class Client(Backend):
             accepted = self._take(steps.submit(submission, None, deadline, met=self._remote.was_met))
             return translation_of(self._wait(accepted.message_id, deadline))
 
-    def get(self, message_id: str) -> Message:
+    def get(self, message_id: str | Message) -> Message:
         """See ``Backend.get``."""
         return self._read(wire.get(message_id))
 
-    def get_many(self, message_ids: Iterable[str]) -> builtins.list[Message | TqError]:
+    def get_many(self, message_ids: Iterable[str | Message]) -> builtins.list[Message | TqError]:
         """See ``Backend.get_many``."""
-        return self._take(steps.get_many([*message_ids], met=self._remote.was_met))
+        return self._take(steps.get_many(message_ids, met=self._remote.was_met))
 
     def wait(self, message_id: str | Message, timeout: float | None = None) -> Message:
         """See ``Backend.wait``; one request for each 25 seconds, and a restart of the API is waited for, too."""
@@ -186,17 +187,17 @@ class Client(Backend):
         """See ``Backend.next``."""
         return self._read(wire.next_message())
 
-    def cancel(self, message_id: str) -> Message:
+    def cancel(self, message_id: str | Message) -> Message:
         """See ``Backend.cancel``."""
         return self._send(wire.cancel(message_id))
 
-    def retry(self, message_id: str, api_key: str | None = None) -> Message:
+    def retry(self, message_id: str | Message, api_key: str | None = None) -> Message:
         """See ``Backend.retry``."""
         return self._send(wire.retry(message_id, api_key))
 
     def set_status(
         self,
-        message_id: str,
+        message_id: str | Message,
         status: Status | StatusName,
         *,
         translation: str | None = None,
@@ -205,7 +206,7 @@ class Client(Backend):
         """See ``Backend.set_status``."""
         return self._send(wire.set_status(message_id, status, translation, error))
 
-    def timeline(self, message_id: str) -> builtins.list[TimelineEntry]:
+    def timeline(self, message_id: str | Message) -> builtins.list[TimelineEntry]:
         """See ``Backend.timeline``."""
         return self._read(wire.timeline(message_id))
 
@@ -251,7 +252,7 @@ class Client(Backend):
         self,
         after: str | None = None,
         *,
-        message_id: str | None = None,
+        message_id: str | Message | None = None,
         status: Status | StatusName | None = None,
         to: str | None = None,
         priority: int | None = None,
@@ -276,7 +277,8 @@ class Client(Backend):
             UnknownMessage: there is no such message.
         """
         breaks = self._breaks()
-        with closing(self._reader(chosen(after, message_id, status, to, priority), None)) as reader:
+        one = None if message_id is None else id_of(message_id)
+        with about(one), closing(self._reader(chosen(after, one, status, to, priority), None)) as reader:
             while True:
                 try:
                     changes = reader.hear()
@@ -288,7 +290,7 @@ class Client(Backend):
                 breaks.over()
                 yield from changes
 
-    def send_callback(self, message_id: str) -> Message:
+    def send_callback(self, message_id: str | Message) -> Message:
         """See ``Backend.send_callback``."""
         return self._send(wire.send_callback(message_id))
 

@@ -15,6 +15,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, Final, NotRequired, TypedDict
 
+#: Characters of an id that cannot be one that are repeated.
+_SHOWN: Final = 128
+
 
 class ViolationRecord(TypedDict):
     """One thing that was wrong with a rejected answer: the rule's slug, in words, and what exactly.
@@ -57,8 +60,8 @@ class TqError(Exception):
         fix: what the reader can do about it.
 
     Attributes:
-        message_id: the message that it is about, where a client knows: one whose submit failed may be looked up by it,
-            or submitted again with it.
+        message_id: the message that it is about, if it is about one: one whose submit failed may be looked up by it,
+            or submitted again with it. Clients know it; what the API and workers log does not need it.
         retry_after: seconds that whoever refused asks to wait, or None.
     """
 
@@ -77,10 +80,12 @@ class TqError(Exception):
         self.why = why
         self.fix = fix
 
+    def __str__(self) -> str:
+        return f"{self.what}: {self.why}" if self.why else self.what
+
     def record(self) -> ErrorRecord:
         """The error as a message document carries it."""
-        message = f"{self.what}: {self.why}" if self.why else self.what
-        return {"type": self.type, "message": message, "retryable": self.retryable}
+        return {"type": self.type, "message": str(self), "retryable": self.retryable}
 
     def extra(self) -> dict[str, Any]:
         """Further members of the problem document (RFC 9457 extension members)."""
@@ -195,6 +200,15 @@ class UnknownMessage(TqError):
     title = "Unknown message"
     http_status = 404
     exit_code = 3
+
+
+def unknown_message(message_id: str, *, why: str = "") -> UnknownMessage:
+    """404: said the same everywhere."""
+    shown = message_id if len(message_id) <= _SHOWN else f"{message_id[:_SHOWN]}…"
+    fix = "check the id; ended messages are kept for TQ_RESULT_TTL (7 days by default)"
+    error = UnknownMessage(f"no message has the id {shown!r}", why=why, fix=fix)
+    error.message_id = message_id
+    return error
 
 
 class IllegalTransition(TqError):

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from tq.apidocs import event_stream, failures
 from tq.events import ChangeFilter, Place, Streams
 from tq.messages import CURSOR_PATTERN, MAX_PRIORITY, MIN_PRIORITY, Change, Status, newer
-from tq.routing import MessageId, answer, queue_of, streams_of
+from tq.routing import STRICT, MessageId, answer, queue_of, streams_of
 from tq.timeline import Timeline
 
 router = APIRouter(generate_unique_id_function=lambda route: route.name)
@@ -35,6 +35,7 @@ _STREAM = {
     "/events",
     response_class=StreamingResponse,
     responses={200: _STREAM, **failures(422, 429)},
+    dependencies=STRICT,
     tags=["messages"],
 )
 async def events(
@@ -67,6 +68,7 @@ async def events(
         204: {"description": "It has ended, and `Last-Event-ID` was the last: an EventSource stops asking."},
         **failures(404, 422, 429),
     },
+    dependencies=STRICT,
     tags=["messages"],
 )
 async def events_of_message(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -40,6 +42,9 @@ class Heart:
         self._leases = leases
         self._on_lost = on_lost
         self._describe: Callable[[], dict[str, Any]] | None = None
+        #: Since when it is to leave the list.
+        self._lost: float | None = None
+        self._patience = 0.0
         self._stopping = False
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
@@ -52,14 +57,22 @@ class Heart:
 
     def announce(self, describe: Callable[[], dict[str, Any]]) -> None:
         """Put this process into the list of live workers; ``describe`` makes a ``WorkerInfo`` but for its time."""
-        self._describe = describe
+        self._describe, self._lost = describe, None
         self.start()
         self._wake.set()
 
-    def unlist(self) -> None:
-        """Leave the list of live workers, but keep the leases: this process takes nothing new."""
-        self._describe = None
+    def unlist(self, patience: float = 0.0) -> None:
+        """Leave the list of live workers, but keep the leases: this process takes nothing new.
+
+        Args:
+            patience: seconds in which it may be announced again and has never left, while the store answers.
+        """
+        self._patience, self._lost = patience, time.monotonic()
         self._wake.set()
+
+    def _leaves(self, failed: float) -> bool:
+        lost = self._lost
+        return lost is not None and time.monotonic() >= max(lost, failed) + self._patience
 
     def stop(self) -> None:
         """End; waits a moment for the last beat."""
@@ -71,8 +84,10 @@ class Heart:
     async def _beat(self) -> None:
         store = open_store(self._settings)
         interval, down, listed = min(self._settings.lease / 3, _LONGEST_BEAT), False, False
+        failed = -math.inf
         while True:
-            stopping, describe, leases = self._stopping, self._describe, self._leases()
+            stopping, leases = self._stopping, self._leases()
+            describe = None if self._leaves(failed) else self._describe
             lost: dict[str, str] = {}
             try:
                 if listed and describe is None:
@@ -82,7 +97,7 @@ class Heart:
             except Exception as error:  # noqa: BLE001 - a heart that stops would lose every lease silently
                 if not down:
                     logger.warning("no heartbeat: %s", error if isinstance(error, TqError) else type(error).__name__)
-                down = True
+                down, failed = True, time.monotonic()
             for message_id, epoch in leases:
                 if message_id in lost:
                     self._on_lost(message_id, epoch, lost[message_id])

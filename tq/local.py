@@ -7,17 +7,19 @@ broker. Synchronous: it steps through the portal.
 from __future__ import annotations
 
 import builtins
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any, Final, TypeVar
 
 from tq.backend import Backend, Changes
 from tq.connection import NOBODY_LISTENS
-from tq.errors import ErrorRecord, TqError, Unreachable
+from tq.errors import ErrorRecord, TqError, Unreachable, about
 from tq.failures import Failures, Retried
 from tq.figures import Stats
 from tq.filters import MessageFilter
 from tq.messages import Change, Message, Status, Submission, status_of
+from tq.patience import id_of, require_several
 from tq.plans import Plan
 from tq.portal import PerProcess, get_portal
 from tq.queue import TranslationQueue
@@ -69,6 +71,12 @@ class LocalClient(Backend):
 
         return self.call(wake())
 
+    def _about(self, message: str | Message, verb: Callable[[str], Coroutine[Any, Any, T]], *, wake: bool = False) -> T:
+        """Call what is about one message, whose id its errors have; ``wake``: as ``_call_and_wake`` does."""
+        message_id = id_of(message)
+        with about(message_id):
+            return self._call_and_wake(verb(message_id)) if wake else self.call(verb(message_id))
+
     def close(self) -> None:
         """Publish what is due and close the connections."""
         get_portal().call(self._queue.aclose())
@@ -85,13 +93,14 @@ class LocalClient(Backend):
             return self._call_and_wake(self._queue.submit_many(step.submissions))
         return super()._do(step)
 
-    def get(self, message_id: str) -> Message:
+    def get(self, message_id: str | Message) -> Message:
         """See ``TranslationQueue.get``."""
-        return self.call(self._queue.get(message_id))
+        return self._about(message_id, self._queue.get)
 
-    def get_many(self, message_ids: Iterable[str]) -> builtins.list[Message | TqError]:
+    def get_many(self, message_ids: Iterable[str | Message]) -> builtins.list[Message | TqError]:
         """See ``TranslationQueue.get_many``."""
-        return self.call(self._queue.get_many([*message_ids]))
+        require_several(message_ids)
+        return self.call(self._queue.get_many([*map(id_of, message_ids)]))
 
     def list(
         self,
@@ -105,9 +114,9 @@ class LocalClient(Backend):
         wanted = None if status is None else status_of(status)
         return self.call(self._queue.list(wanted, limit=limit, cursor=cursor, matching=matching))
 
-    def timeline(self, message_id: str) -> builtins.list[TimelineEntry]:
+    def timeline(self, message_id: str | Message) -> builtins.list[TimelineEntry]:
         """See ``TranslationQueue.timeline``."""
-        return self.call(self._queue.timeline(message_id))
+        return self._about(message_id, self._queue.timeline)
 
     def pause(self, queue: str) -> None:
         """See ``TranslationQueue.pause``."""
@@ -132,25 +141,25 @@ class LocalClient(Backend):
         """See ``TranslationQueue.next``."""
         return self.call(self._queue.next())
 
-    def cancel(self, message_id: str) -> Message:
+    def cancel(self, message_id: str | Message) -> Message:
         """See ``TranslationQueue.cancel``."""
-        return self.call(self._queue.cancel(message_id))
+        return self._about(message_id, self._queue.cancel)
 
-    def retry(self, message_id: str, api_key: str | None = None) -> Message:
+    def retry(self, message_id: str | Message, api_key: str | None = None) -> Message:
         """See ``TranslationQueue.retry``; returns when a worker has been woken too."""
-        return self._call_and_wake(self._queue.retry(message_id, api_key))
+        return self._about(message_id, partial(self._queue.retry, api_key=api_key), wake=True)
 
     def set_status(
         self,
-        message_id: str,
+        message_id: str | Message,
         status: Status | StatusName,
         *,
         translation: str | None = None,
         error: str | ErrorRecord | None = None,
     ) -> Message:
         """See ``TranslationQueue.set_status``."""
-        moving = self._queue.set_status(message_id, status_of(status), translation=translation, error=error)
-        return self._call_and_wake(moving)
+        move = partial(self._queue.set_status, status=status_of(status), translation=translation, error=error)
+        return self._about(message_id, move, wake=True)
 
     def stats(self) -> Stats:
         """See ``TranslationQueue.stats``."""
@@ -164,9 +173,9 @@ class LocalClient(Backend):
         """Changes after a cursor (None: from now on); a round without any takes ``block`` seconds."""
         return _StreamOfStore(self, self._queue, after or self.call(self._queue.store.newest_cursor()), block)
 
-    def send_callback(self, message_id: str) -> Message:
+    def send_callback(self, message_id: str | Message) -> Message:
         """See ``TranslationQueue.send_callback``."""
-        return self.call(self._queue.send_callback(message_id))
+        return self._about(message_id, self._queue.send_callback)
 
     def health(self) -> dict[str, Any]:
         """That Redis answers.

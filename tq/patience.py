@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final
+from typing import Final, TypeGuard
+
+from pydantic import BaseModel
 
 from tq.errors import ConnectionLost, NoAnswer, TooManyStreams, TqError, WaitTimeout
 from tq.messages import TERMINAL, Change, Message, Status
@@ -19,6 +21,8 @@ ROUND: Final = 0.2
 WAIT_BREAKS: Final = 30.0
 #: Seconds that the first requests of who waits have, and the last one at the deadline.
 _FIRST: Final = 1.0
+#: Seconds that somebody may wait; what is longer has no end.
+_LONGEST: Final = 365 * 86_400.0
 LAST: Final = 0.25
 #: Seconds until a full queue is tried again: the first pause, and the longest.
 _FULL: Final = (0.25, 5.0)
@@ -30,18 +34,38 @@ _LEAST_TRIES: Final = 3
 
 
 def id_of(message: str | Message) -> str:
-    """The id of a message, given as such or whole."""
-    return message.message_id if isinstance(message, Message) else message
+    """The id of a message, given as such or whole.
+
+    Raises:
+        TypeError: it is neither.
+    """
+    if isinstance(message, Message):
+        return message.message_id
+    if not isinstance(message, str):
+        raise TypeError(f"a message is given by its id, or as a Message, and not as {type(message).__name__}")
+    return message
+
+
+def require_several(items: object) -> None:
+    """Return unless one thing is given where many are wanted, as whose parts it would be taken.
+
+    Raises:
+        TypeError: it is.
+    """
+    if isinstance(items, (str, bytes, BaseModel)):
+        raise TypeError(f"several are wanted, and not one {type(items).__name__}: put it into a list")
 
 
 class Deadline:
     """When somebody's patience ends.
 
     Args:
-        timeout: seconds from now; None: never.
+        timeout: seconds from now; None, and more than anybody waits: never.
     """
 
     def __init__(self, timeout: float | None) -> None:
+        if timeout is not None and timeout > _LONGEST:
+            timeout = None  # or locks, sockets and loops would have to count as far, and cannot
         self.timeout = timeout
         now = time.monotonic()
         self._end = None if timeout is None else now + timeout
@@ -126,23 +150,27 @@ class Gathering:
     """Many messages that are waited for: looked at once, and again when a change says that they have ended.
 
     Args:
-        messages: ids, or messages; one that has ended already counts as seen, and an error is raised.
+        messages: ids, or messages; one that has ended already counts as seen, and so does an error.
         timeout: seconds; None: for ever.
 
     Raises:
-        TqError: one of them is that.
+        TypeError: one of them is something else.
 
     Attributes:
         ended: those given that had ended already.
+        error: the first one, given or found.
     """
 
     def __init__(self, messages: Iterable[str | Message | TqError], timeout: float | None) -> None:
         self.deadline = Deadline(timeout)
+        require_several(messages)
+        self.error: TqError | None = None
         given: dict[str, str | Message] = {}
         for message in messages:
             if isinstance(message, TqError):
-                raise message
-            given[id_of(message)] = message
+                self.error = self.error or message
+            else:
+                given[id_of(message)] = message
         self.ended = [each for each in given.values() if isinstance(each, Message) and each.ended]
         over = {message.message_id for message in self.ended}
         self._open = dict.fromkeys(message_id for message_id in given if message_id not in over)
@@ -197,6 +225,22 @@ class Gathering:
             if message_id in self._open and (isinstance(result, TqError) or result.ended):
                 self.drop(message_id)
                 yield message_id, result
+
+    def good(self, result: Message | TqError) -> TypeGuard[Message]:
+        """Whether this is a message; the first error is kept."""
+        if isinstance(result, TqError):
+            self.error = self.error or result
+            return False
+        return True
+
+    def require_all(self) -> None:
+        """Return if no error was among them.
+
+        Raises:
+            TqError: the first.
+        """
+        if self.error is not None:
+            raise self.error
 
     def require_time(self, because: TqError | None = None) -> None:
         """Return while there is time left.

@@ -91,12 +91,16 @@ def problem_of(error: TqError, instance: str) -> Problem:
 
 def response(error: TqError, instance: str, more: Mapping[str, str] | None = None) -> Response:
     """An error as the answer to a request, with ``more`` headers than it has by itself."""
-    headers = dict(more or {})
+    headers = {**(more or {}), **coming_back(error)}
     if error.http_status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
-    elif error.retryable and error.http_status in {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS}:
-        headers["Retry-After"] = str(_RETRY_AFTER)
     return _answer(problem_of(error, instance), headers)
+
+
+def coming_back(error: TqError) -> dict[str, str]:
+    """The header that says when to try again what an error has refused, if that passes."""
+    passes = error.retryable and error.http_status in {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS}
+    return {"Retry-After": str(_RETRY_AFTER)} if passes else {}
 
 
 def unexpected(error: Exception, instance: str) -> Response:

@@ -41,6 +41,7 @@ from tq.errors import (
     UnknownQueue,
     Unreachable,
     queue_paused,
+    unknown_message,
 )
 from tq.failures import Failures, Retried
 from tq.fields import check_some_text, check_text, is_message_id
@@ -300,7 +301,7 @@ class TranslationQueue:
         """
         message = await self.store.get(message_id) if is_message_id(message_id) else None
         if message is None:
-            raise unknown(message_id)
+            raise unknown_message(message_id)
         return message
 
     async def outline(self, message_id: str) -> Message:
@@ -311,14 +312,14 @@ class TranslationQueue:
         """
         message = await self.store.outline(message_id) if is_message_id(message_id) else None
         if message is None:
-            raise unknown(message_id)
+            raise unknown_message(message_id)
         return message
 
     async def get_many(self, message_ids: Sequence[str]) -> builtins.list[Message | TqError]:
         """Several messages; one result each, in order: the message, or ``UnknownMessage``."""
         known = [message_id for message_id in message_ids if is_message_id(message_id)]
         found = dict(zip(known, await asyncio.gather(*map(self.store.get, known)), strict=True))
-        return [found.get(message_id) or unknown(message_id) for message_id in message_ids]
+        return [found.get(message_id) or unknown_message(message_id) for message_id in message_ids]
 
     async def timeline(self, message_id: str) -> builtins.list[TimelineEntry]:
         """Every status that a message entered, oldest first.
@@ -328,7 +329,7 @@ class TranslationQueue:
         """
         found = await self.store.log(message_id) if is_message_id(message_id) else None
         if found is None:
-            raise unknown(message_id)
+            raise unknown_message(message_id)
         return entries(*found)
 
     async def failures(self) -> Failures:
@@ -412,7 +413,7 @@ class TranslationQueue:
         """
         answer = await self.store.cancel(message_id) if is_message_id(message_id) else "gone"
         if answer == "gone":
-            raise unknown(message_id)
+            raise unknown_message(message_id)
         if answer != "ok":
             raise illegal(message_id, Status(answer), Status.CANCELLED)
         await self.publisher.announce([message_id], Status.CANCELLED)
@@ -432,10 +433,10 @@ class TranslationQueue:
             BudgetExceeded: TQ_BUDGET_PER_DAY is spent for its key.
         """
         if not is_message_id(message_id):
-            raise unknown(message_id)
+            raise unknown_message(message_id)
         answer, spent, now = await self.store.retry(message_id, self._seal(message_id, api_key), self._payer(api_key))
         if answer == "gone":
-            raise unknown(message_id)
+            raise unknown_message(message_id)
         if answer == "missing-key":
             raise missing_key(message_id)
         if answer == "budget":
@@ -480,7 +481,7 @@ class TranslationQueue:
         """
         answer = await self.store.call_back(message_id) if is_message_id(message_id) else "gone"
         if answer == "gone":
-            raise unknown(message_id)
+            raise unknown_message(message_id)
         if answer == "none":
             raise NoCallback(f"message {message_id!r} has no callback_url", fix="name one when you submit")
         if answer != "ok":
@@ -522,7 +523,7 @@ class TranslationQueue:
         """
         fields = _reported(status, translation, error)
         if not is_message_id(message_id):
-            raise unknown(message_id)
+            raise unknown_message(message_id)
         outcome, before = await self.store.set_status(
             message_id,
             status,
@@ -532,7 +533,7 @@ class TranslationQueue:
             reason=slug(json.loads(fields["error"])["type"]) if "error" in fields else "",
         )
         if outcome == "gone":
-            raise unknown(message_id)
+            raise unknown_message(message_id)
         if outcome == "missing-key":
             raise missing_key(message_id)
         if outcome == "paused":
@@ -619,15 +620,6 @@ def _log_leases(expired: Sequence[Expired], tokens: Mapping[str, Token], failed:
     for message_id in failed:
         said = jsonlog.fields(message_id=message_id, status=Status.FAILED, error=Poisoned.type)
         logger.warning("message %s failed: %s", message_id, Poisoned.type, extra=said)
-
-
-def unknown(message_id: str) -> UnknownMessage:
-    """404: said the same everywhere."""
-    shown = message_id if len(message_id) <= 128 else f"{message_id[:128]}…"
-    return UnknownMessage(
-        f"no message has the id {shown!r}",
-        fix="check the id; ended messages are kept for TQ_RESULT_TTL (7 days by default)",
-    )
 
 
 def _below(cursor: str | None) -> int | None:

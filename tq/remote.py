@@ -22,6 +22,8 @@ from tq.wire import PROBLEM, Request, error_of
 T = TypeVar("T")
 
 _CONNECT_TIMEOUT: Final = 3.0
+#: Seconds that a client may give the API for an answer: what is longer is meant as none, which no client has.
+_LONGEST_TIMEOUT: Final = 86_400.0
 #: Seconds without a sign of life (the API sends one every 10) after which a stream is dead.
 _STREAM_TIMEOUT: Final = 40.0
 #: What a proxy answers in the place of an API that it does not reach.
@@ -35,13 +37,13 @@ class Remote:
     Args:
         url: of the API; TQ_URL when None, else the API that TQ_API_HOST and TQ_API_PORT name.
         token: bearer token; the first of TQ_API_TOKEN when None.
-        timeout: seconds for one answer.
+        timeout: seconds for one answer, at most a day.
 
     Attributes:
         name: the URL, without a password.
 
     Raises:
-        InvalidSettings: the URL is not one, or the token cannot be sent.
+        InvalidSettings: the URL is not one, the token cannot be sent, or the timeout is not so many seconds.
     """
 
     def __init__(self, url: str | None, token: str | None, timeout: float) -> None:
@@ -57,15 +59,21 @@ class Remote:
                 "the URL of the API is not usable", fix="give one like http://127.0.0.1:8000 (TQ_URL, or --url)"
             )
         self.name = redacted(given).rstrip("/")
-        token = token if token is not None else next(iter(settings.api_tokens), None)
-        try:
-            self._headers = httpx.Headers({"Authorization": f"Bearer {token}"} if token else {})
-        except UnicodeEncodeError:
+        # What was read from a file often has the end of its line.
+        token = (token if token is not None else next(iter(settings.api_tokens), "")).strip()
+        if not (token.isascii() and token.isprintable()):
             raise InvalidSettings(
                 "the API token is not usable",
                 why="it has characters that a header cannot carry",
                 fix="correct TQ_API_TOKEN",
-            ) from None
+            )
+        self._headers = httpx.Headers({"Authorization": f"Bearer {token}"} if token else {})
+        if not (isinstance(timeout, (int, float)) and 0 < timeout <= _LONGEST_TIMEOUT):
+            raise InvalidSettings(
+                "the timeout of the client is not usable",
+                why=f"{timeout!r} is not a number of seconds, above 0 and at most a day",
+                fix="leave it out for 30 s an answer; how long a wait may take is said there: wait(…, timeout=…)",
+            )
         self._timeout = timeout
         self._met = False
 
@@ -151,7 +159,7 @@ class Remote:
             raise self.foreign(request.noun) from None
         if isinstance(result, list) and (asked := retry_after(answer.headers, time.time())) is not None:
             for each in result:
-                if isinstance(each, TqError):
+                if isinstance(each, TqError) and each.retryable:
                     each.retry_after = asked
         return result
 

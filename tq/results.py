@@ -13,7 +13,7 @@ from celery import states
 from celery.backends.base import BaseBackend
 from celery.exceptions import TaskRevokedError
 
-from tq.errors import UnknownMessage
+from tq.errors import unknown_message
 from tq.messages import Status, failure
 from tq.portal import PerProcess, get_portal
 from tq.settings import get_settings
@@ -57,7 +57,7 @@ class StoreBackend(BaseBackend):
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
         message = get_portal().call(_store.get().get(task_id))
         if message is None:
-            raise UnknownMessage(f"no message has the id {task_id!r}")
+            raise unknown_message(task_id)
         result: Any = None
         if message.status is Status.COMPLETED:
             result = message.translation

@@ -12,7 +12,7 @@ from fastapi.responses import Response
 from pydantic import StringConstraints
 
 from tq import __version__, exposition, page, problems
-from tq.apidocs import ACCEPTED, PAUSED, ROOM, body, failures, links
+from tq.apidocs import ACCEPTED, COMING_BACK, PAUSED, ROOM, body, failures, links
 from tq.attempts import Attempts
 from tq.bodies import (
     Accepted,
@@ -32,14 +32,14 @@ from tq.bodies import (
     parse,
     read_json,
 )
-from tq.errors import TqError
+from tq.errors import QueueFull, TqError
 from tq.figures import Stats
 from tq.filters import MessageFilter
 from tq.messages import MAX_PRIORITY, MIN_PRIORITY, Message, Status, Submission, parse_submission
 from tq.metrics import figures, this_process
 from tq.providers.pseudo import WARNING as PSEUDO_NOTE
 from tq.queue import TranslationQueue
-from tq.routing import MessageId, answer, left, probe_of, queue_of, streams_of
+from tq.routing import STRICT, MessageId, answer, left, probe_of, queue_of, streams_of
 from tq.statuses import CallbackStatus
 from tq.tallies import History
 
@@ -80,6 +80,12 @@ def _paused(queue: TranslationQueue, messages: Iterable[object]) -> dict[str, st
     waiting = {each.queue for each in messages if isinstance(each, Message) and each.status is Status.QUEUED}
     paused = ", ".join(name for name in sorted(waiting) if queue.room.is_paused(name))
     return {PAUSED: paused} if paused else {}
+
+
+def _coming_back(results: Iterable[object]) -> dict[str, str]:
+    """When to submit those again that found no room."""
+    full = next((each for each in results if isinstance(each, QueueFull)), None)
+    return {} if full is None else problems.coming_back(full)
 
 
 # -- messages --------------------------------------------------------------------------------------
@@ -134,7 +140,7 @@ async def submit(
     "/messages/batch",
     status_code=202,
     response_model=BatchResults,
-    responses={202: {"headers": ACCEPTED}, **failures(413, 415, 422, 503, headers=ROOM)},
+    responses={202: {"headers": {**ACCEPTED, **COMING_BACK}}, **failures(413, 415, 422, 503, headers=ROOM)},
     openapi_extra=body(Batch, example={"messages": [_EXAMPLE]}),
     tags=["messages"],
 )
@@ -160,11 +166,11 @@ async def submit_batch(request: Request) -> Response:
             ]
         ),
         202,
-        _room(queue) | _paused(queue, results),
+        _room(queue) | _paused(queue, results) | _coming_back(results),
     )
 
 
-@router.get("/messages", response_model=MessagePage, responses=failures(422), tags=["messages"])
+@router.get("/messages", response_model=MessagePage, responses=failures(422), tags=["messages"], dependencies=STRICT)
 async def list_messages(  # noqa: PLR0913, PLR0917 - FastAPI takes the parameters from the signature
     request: Request,
     status: Status | None = None,

@@ -2,16 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections import Counter
+from typing import Annotated, Final
 
-from fastapi import Path, Request
+from fastapi import Depends, Path, Request
 from fastapi.responses import Response
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
+from tq.errors import InvalidMessage
 from tq.events import Streams
 from tq.fields import ID_PATTERN
+from tq.messages import field_error
 from tq.probe import Probe
 from tq.queue import TranslationQueue
+
+
+def only_known_parameters(request: Request) -> None:
+    """Refuse a query that would be answered as if a part of it were not there: misspelt filters find everything.
+
+    Raises:
+        InvalidMessage: it has a parameter that the route does not, or one twice.
+    """
+    route: APIRoute = request.scope["route"]
+    known = {parameter.alias for parameter in route.dependant.query_params}
+    given = Counter(name for name, _ in request.query_params.multi_items())
+    words = {name: "there is no such parameter" if name not in known else "it is given twice" for name in given}
+    wrong = [name for name, count in given.items() if name not in known or count > 1]
+    if wrong:
+        errors = [field_error(("query", name), words[name]) for name in wrong[:_MOST_NAMED]]
+        raise InvalidMessage(
+            "the request is not valid",
+            why="; ".join(f"{each['field']}: {each['message']}" for each in errors),
+            fix=f"one each of {', '.join(sorted(known))}",
+            errors=errors,
+        )
+
+
+#: For routes whose filters nobody wants to see ignored.
+STRICT: Final = [Depends(only_known_parameters)]
+#: Parameters that are named one by one.
+_MOST_NAMED: Final = 20
 
 MessageId = Annotated[str, Path(json_schema_extra={"pattern": f"^{ID_PATTERN}$"})]
 

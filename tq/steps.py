@@ -13,9 +13,9 @@ from tq import submissions, wire
 from tq.errors import PASSING, InvalidMessage, NoAnswer, TooManyStreams, TqError
 from tq.failures import Retried
 from tq.messages import Message, Submission
-from tq.patience import LAST, PAUSES, WAIT_BREAKS, Breaks, Deadline, Ears, Watching
+from tq.patience import LAST, PAUSES, WAIT_BREAKS, Breaks, Deadline, Ears, Watching, id_of, require_several
 from tq.plans import Pause, Plan
-from tq.submissions import Batch
+from tq.submissions import Batch, Fetch
 from tq.wire import MOST_ITEMS, MOST_LOOKED_UP, Request
 
 T = TypeVar("T")
@@ -85,33 +85,41 @@ def submit(
         ) from None
 
 
-def submit_each(items: Iterable[Submission | TqError], patience: float, *, met: Callable[[], bool]) -> Plan[None]:
+def submit_each(
+    items: Iterable[Submission | TqError | Fetch], patience: float, *, met: Callable[[], bool]
+) -> Plan[None]:
     """Give one result for each item, in order; see ``submissions.submit_each``."""
     breaks = Breaks(max(_SHORT_BREAKS, patience), met=met)
 
     def send(batch: Sequence[Encoded]) -> Steps[list[Message | TqError]]:
         return _ask(wire.submit_batch(batch), breaks, Deadline(None))
 
-    return submissions.submit_each(map(Batch, _batches(items)), send, patience)
+    return submissions.submit_each(_batches(items), send, patience)
 
 
-def _batches(items: Iterable[Submission | TqError]) -> Iterator[list[Encoded | TqError]]:
+def _batches(items: Iterable[Submission | TqError | Fetch]) -> Iterator[Batch[bytes] | Fetch]:
     """Items encoded, in batches that one request may hold; those that are errors stay in their places."""
     batch: list[Encoded | TqError] = []
     size = values = 0
     for item in items:
+        if isinstance(item, Fetch):
+            if batch:
+                yield Batch(batch)
+            batch, size, values = [], 0, 0
+            yield item
+            continue
         entry = item if isinstance(item, TqError) else (item.message_id, wire.encoded(item))
         body = b"" if isinstance(entry, TqError) else entry[1]
         # At most: they may stand in strings.
         further = sum(map(body.count, (b",", b"[", b"{"))) + 1
         if batch and (len(batch) == MOST_ITEMS or size + len(body) > _MOST_BYTES or values + further > _MOST_VALUES):
-            yield batch
+            yield Batch(batch)
             batch, size, values = [], 0, 0
         batch.append(entry)
         size += len(body)
         values += further
     if batch:
-        yield batch
+        yield Batch(batch)
 
 
 # -- retry -----------------------------------------------------------------------------------------
@@ -128,8 +136,10 @@ def retry_failures(kind: str | None) -> Steps[Retried]:
 # -- look ------------------------------------------------------------------------------------------
 
 
-def get_many(ids: Sequence[str], *, met: Callable[[], bool]) -> Steps[list[Message | TqError]]:
+def get_many(message_ids: Iterable[str | Message], *, met: Callable[[], bool]) -> Steps[list[Message | TqError]]:
     """Each message, or why there is none, in order."""
+    require_several(message_ids)
+    ids = [*map(id_of, message_ids)]
     results: list[Message | TqError] = []
     for start in range(0, len(ids), MOST_LOOKED_UP):
         results += yield from read(wire.lookup(ids[start : start + MOST_LOOKED_UP]), met=met)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
-from typing import Generic, Literal, TypedDict, TypeVar, Unpack
+from difflib import get_close_matches
+from typing import Any, Final, Generic, Literal, TypedDict, TypeVar, Unpack
 
 from pydantic import JsonValue
 from ulid import ULID
 
-from tq.errors import QueueFull, TqError
+from tq.errors import QueueFull, TqError, about
 from tq.messages import Message, Submission, parse_submission
-from tq.patience import Progress
+from tq.patience import Progress, require_several
 from tq.plans import Give, Pause, Plan
 
 B = TypeVar("B")
@@ -46,12 +47,42 @@ class SubmissionFields(TypedDict, total=False):
     api_key: str | None
 
 
+_KNOWN: Final = SubmissionFields.__annotations__.keys()
+#: What else people call them: as the message document does, or by a word that is close to none.
+_MEANT: Final = {
+    "target_language": "to",
+    "target_lang": "to",
+    "target": "to",
+    "language": "to",
+    "lang": "to",
+    "source_language": "source",
+    "source_lang": "source",
+    "from_": "source",
+    "model_name": "model",
+    "id": "message_id",
+    "callback": "callback_url",
+    "webhook": "callback_url",
+    "key": "api_key",
+    "fallback": "fallback_models",
+}
+
+
+def _require_known(fields: Mapping[str, Any]) -> None:
+    for name in fields:
+        if name not in _KNOWN:
+            meant = _MEANT.get(name) or next(iter(get_close_matches(name, _KNOWN, n=1)), None)
+            hint = f"; did you mean {meant!r}?" if meant else f"; there are {', '.join(_KNOWN)}"
+            raise TypeError(f"got an unexpected keyword argument {name!r}{hint}")
+
+
 def make_submission(content: str, **fields: Unpack[SubmissionFields]) -> Submission:
     """A submission from friendly keywords.
 
     Raises:
         InvalidMessage: with an entry in ``errors`` for each thing that is wrong.
+        TypeError: there is no such keyword.
     """
+    _require_known(fields)
     glossary = fields.get("glossary")
     known = {
         "source_language": fields.get("source"),
@@ -85,16 +116,19 @@ def checked(submission: str | Submission, fields: SubmissionFields, idempotency_
     """What ``submit`` takes, as a submission that may be sent twice: by its id, or by the key.
 
     Raises:
-        InvalidMessage: the text or a keyword breaks the contract.
-        TypeError: a submission with keywords.
+        InvalidMessage: the text, which may be anything, or a keyword breaks the contract; it has the id, too.
+        TypeError: there is no such keyword, or a submission comes with some.
     """
-    if isinstance(submission, str):
-        submission = make_submission(submission, **fields)
-    elif fields:
+    _require_known(fields)
+    own = submission.message_id if isinstance(submission, Submission) else fields.get("message_id")
+    message_id = str(ULID()) if own is None and idempotency_key is None else own
+    if not isinstance(submission, Submission):
+        given: SubmissionFields = {**fields, "message_id": message_id}
+        with about(message_id):
+            return make_submission(submission, **given)
+    if fields:
         raise TypeError("a Submission says everything itself: pass keywords with a text only")
-    if submission.message_id is not None or idempotency_key is not None:
-        return submission
-    return submission.model_copy(update={"message_id": str(ULID())})
+    return submission if own == message_id else submission.model_copy(update={"message_id": message_id})
 
 
 def prepared(
@@ -103,8 +137,11 @@ def prepared(
     """What ``submit_many`` takes, each as a submission with an id, or as the error that it is, or has.
 
     Raises:
-        TypeError: a submission with keywords, or several texts with one id.
+        TypeError: there is no such keyword, a submission comes with some, several texts with one id, or one text is
+            given as if it were many.
     """
+    _require_known(fields)
+    require_several(submissions)
     if fields.get("message_id") is not None:
         raise TypeError("one message_id cannot be that of several messages")
     return (item if isinstance(item, TqError) else _tried(item, fields) for item in submissions)
@@ -118,6 +155,35 @@ def _tried(submission: str | Submission, fields: SubmissionFields) -> Submission
 
 
 # -- many ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """A plan's step: put up to ``most`` items of what has to be awaited into ``items``; none: there are no more."""
+
+    source: AsyncIterator[str | Submission | TqError]
+    most: int
+    items: list[str | Submission | TqError]
+
+    async def take(self) -> None:
+        """Take the step."""
+        async for item in self.source:
+            self.items.append(item)
+            if len(self.items) == self.most:
+                return
+
+
+def fetched(
+    source: AsyncIterator[str | Submission | TqError], fields: SubmissionFields, most: int
+) -> Iterator[Submission | TqError | Fetch]:
+    """As ``prepared``, of what has to be awaited: with a step before each ``most`` of them."""
+    prepared((), fields)
+    fetch = Fetch(source, most, [])
+    yield fetch
+    while fetch.items:
+        yield from prepared(fetch.items, fields)
+        fetch = Fetch(source, most, [])
+        yield fetch
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,14 +233,14 @@ class Batch(Generic[B]):
 
 
 def submit_each(
-    batches: Iterable[Batch[B]],
+    batches: Iterable[Batch[B] | Fetch],
     send: Callable[[Sequence[tuple[str | None, B]]], Plan[Sequence[Message | TqError]]],
     patience: float,
 ) -> Plan[None]:
     """Give one result for each item, in order: the message, or why it was refused.
 
     Args:
-        batches: what is submitted.
+        batches: what is submitted, and steps that are to be taken before there is more.
         send: a plan that submits some.
         patience: seconds without progress for which it is waited for room in the queue.
 
@@ -185,6 +251,9 @@ def submit_each(
     failure: TqError | None = None
     answered = False
     for batch in batches:
+        if isinstance(batch, Fetch):
+            yield batch
+            continue
         while left := batch.left():
             try:
                 answers = (yield from send(left)) if failure is None else [copy(failure) for _ in left]
@@ -197,7 +266,8 @@ def submit_each(
             full = [each for each in answers if isinstance(each, QueueFull)]
             if len(full) < len(answers):
                 progress.made()
-            pause = progress.pause(full[0].retry_after) if full else None
+            # What the API asks for is meant for who finds no room at all: where some went in, more will soon.
+            pause = progress.pause(full[0].retry_after if len(full) == len(answers) else None) if full else None
             batch.settle(answers, again=pause is not None)
             if pause is not None:
                 yield Give(batch.ready())

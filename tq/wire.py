@@ -14,12 +14,13 @@ from urllib.parse import quote
 
 from pydantic import BaseModel
 
-from tq.errors import ERRORS, ApiError, ErrorRecord, InvalidMessage, TooManyStreams, TqError, UnknownMessage
+from tq.errors import ERRORS, ApiError, ErrorRecord, InvalidMessage, TooManyStreams, TqError, unknown_message
 from tq.failures import Failures, Retried
 from tq.fields import check_message_id
 from tq.figures import Stats
 from tq.filters import MessageFilter
 from tq.messages import Message, Status, Submission, status_of
+from tq.patience import id_of
 from tq.statuses import StatusName
 from tq.tallies import History
 from tq.timeline import Timeline, TimelineEntry
@@ -55,6 +56,7 @@ class Request(Generic[T]):
         content: the body, JSON.
         patience: seconds that the answer may take on purpose.
         within: seconds that all of it may take at most, whatever the client's own timeout is; None: that alone counts.
+        message_id: of the message that errors are about.
     """
 
     method: str
@@ -66,6 +68,7 @@ class Request(Generic[T]):
     content: bytes | None = field(default=None, repr=False)
     patience: float = 0.0
     within: float | None = None
+    message_id: str | None = None
 
     def bounded(self, within: float | None) -> Request[T]:
         """The same, which may take so many seconds."""
@@ -90,7 +93,7 @@ def submit_batch(items: Sequence[tuple[str | None, bytes]]) -> Request[list[Mess
     return Request("POST", "messages/batch", "result for each item of the batch", read, content=content)
 
 
-def get(message_id: str, wait: float = 0.0) -> Request[Message]:
+def get(message_id: str | Message, wait: float = 0.0) -> Request[Message]:
     """The message; as soon as it has ended, or after ``wait`` seconds."""
     params = {"wait": round(wait, 3)} if wait > 0 else {}
     return _message("GET", message_id, params=params, patience=wait)
@@ -117,27 +120,29 @@ def next_message() -> Request[Message | None]:
     return Request("GET", "messages/next", _MESSAGE, _message_or_none)
 
 
-def cancel(message_id: str) -> Request[Message]:
+def cancel(message_id: str | Message) -> Request[Message]:
     """Cancel a message."""
     return _message("POST", message_id, "/cancel")
 
 
-def retry(message_id: str, api_key: str | None) -> Request[Message]:
+def retry(message_id: str | Message, api_key: str | None) -> Request[Message]:
     """Queue a message again."""
     return _message("POST", message_id, "/retry", content=_json({"api_key": api_key}) if api_key else None)
 
 
 def set_status(
-    message_id: str, status: Status | StatusName, translation: str | None, error: str | ErrorRecord | None
+    message_id: str | Message, status: Status | StatusName, translation: str | None, error: str | ErrorRecord | None
 ) -> Request[Message]:
     """Move a message on."""
     body = _given(status=_name(status), translation=translation, error=error)
     return _message("POST", message_id, "/status", content=_json(body))
 
 
-def timeline(message_id: str) -> Request[list[TimelineEntry]]:
+def timeline(message_id: str | Message) -> Request[list[TimelineEntry]]:
     """Every status that a message entered."""
-    return Request("GET", f"{_path(message_id)}/timeline", "timeline of this message", partial(_entries, message_id))
+    message_id = id_of(message_id)
+    path, read = f"{_path(message_id)}/timeline", partial(_entries, message_id)
+    return Request("GET", path, "timeline of this message", read, message_id=message_id)
 
 
 def pause(queue: str) -> Request[None]:
@@ -171,7 +176,7 @@ def history() -> Request[History]:
     return Request("GET", "queue/history", "history", History.model_validate)
 
 
-def send_callback(message_id: str) -> Request[Message]:
+def send_callback(message_id: str | Message) -> Request[Message]:
     """Send a webhook again."""
     return _message("POST", message_id, "/callback")
 
@@ -225,7 +230,7 @@ def _path(message_id: str) -> str:
     try:
         check_message_id(message_id)
     except ValueError as error:
-        raise UnknownMessage(f"no message has the id {message_id[:128]!r}", why=str(error)) from None
+        raise unknown_message(message_id, why=str(error)) from None
     return f"messages/{quote(message_id, safe='')}"
 
 
@@ -249,8 +254,10 @@ def error_of(problem: Mapping[str, Any]) -> TqError:
     return cls(what, **words)
 
 
-def _message(method: str, message_id: str, action: str = "", **options: Any) -> Request[Message]:
-    return Request(method, _path(message_id) + action, _MESSAGE, partial(_the_message, message_id), **options)
+def _message(method: str, message: str | Message, action: str = "", **options: Any) -> Request[Message]:
+    message_id = id_of(message)
+    read = partial(_the_message, message_id)
+    return Request(method, _path(message_id) + action, _MESSAGE, read, message_id=message_id, **options)
 
 
 def _the_message(message_id: str | None, data: Any) -> Message:
@@ -274,7 +281,7 @@ def _results(ids: Sequence[str | None], data: Any) -> list[Message | TqError]:
 
 def _looked_up(ids: Sequence[str], data: Any) -> list[Message | TqError]:
     found = {message.message_id: message for message in _all(Message, data["messages"])}
-    return [found.get(message_id) or UnknownMessage(f"no message has the id {message_id!r}") for message_id in ids]
+    return [found.get(message_id) or unknown_message(message_id) for message_id in ids]
 
 
 def _page(data: Any) -> tuple[list[Message], str | None]:

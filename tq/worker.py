@@ -38,6 +38,8 @@ _EVENTS_EVERY: Final = 0.1
 _MOST_EVENTS: Final = 500
 #: How a warning of Celery's begins.
 _CHOSEN: Final = r"\s*In Celery 5\.1 we introduced an optional breaking change"
+#: Seconds in which Celery finds a broker again that answers: it pauses up to 30 between two tries.
+_RECONNECT: Final = 60.0
 #: Under way at a time, where no API delivers them.
 _MOST_WEBHOOKS: Final = 8
 
@@ -116,6 +118,7 @@ class Housekeeping(bootsteps.StartStopStep):
 
     def __init__(self, consumer: Any, **options: Any) -> None:
         self._reaper: threading.Thread | None = None
+        self._drains = False
         super().__init__(consumer, **options)
 
     def start(self, consumer: Any) -> None:
@@ -145,9 +148,15 @@ class Housekeeping(bootsteps.StartStopStep):
             self._reaper = threading.Thread(target=lambda: asyncio.run(_reap()), name="tq-reaper", daemon=True)
             self._reaper.start()
 
-    def stop(self, consumer: Any) -> None:  # noqa: ARG002 - celery's signature
-        """It takes nothing new: a drain begins, or the broker is gone. Leases are kept."""
+    def close(self, consumer: Any) -> None:  # noqa: ARG002 - celery's signature
+        """A drain begins: it takes nothing new. Leases are kept."""
+        self._drains = True
         attempts.get().heart.unlist()
+
+    def stop(self, consumer: Any) -> None:  # noqa: ARG002 - celery's signature
+        """Called when a connection is lost, too: who comes back soon has not gone."""
+        if not self._drains:
+            attempts.get().heart.unlist(_RECONNECT)
 
 
 async def _reap() -> None:

@@ -45,18 +45,23 @@ def settings(stack: RunningStack, **more: str) -> dict[str, str]:
     return stack.environment | {"TQ_URL": stack.info.api_url, "NO_PROXY": "*"} | more
 
 
-def run(stack: RunningStack, name: str, *args: str) -> str:
-    """What an example prints when it ends well."""
+def ran(stack: RunningStack, name: str, *args: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """An example that has ended, with ``more`` settings."""
     interpreter = "sh" if name.endswith(".sh") else sys.executable
-    done = subprocess.run(
+    return subprocess.run(
         [interpreter, str(EXAMPLES / name), *args],
-        env=settings(stack),
+        env=settings(stack, **more),
         cwd=stack.folder,
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
+
+
+def run(stack: RunningStack, name: str, *args: str, **more: str) -> str:
+    """What an example prints when it ends well."""
+    done = ran(stack, name, *args, **more)
     assert done.returncode == 0, done.stderr
     assert not done.stderr
     return done.stdout
@@ -104,6 +109,16 @@ def test_translate(stack: RunningStack) -> None:
     assert re.fullmatch(PSEUDO, run(stack, "translate.py", "Good morning", "fr").strip())
 
 
+def test_a_text_of_any_characters_with_curl(stack: RunningStack) -> None:
+    """Line breaks and control characters arrive as they are; without TQ_URL it goes to TQ_API_PORT."""
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    text = 'One "line"\nand\tanother \x1b[1m \\ é 日本\n'
+    port = str(httpx.URL(stack.info.api_url).port)
+    document = run(stack, "translate.sh", text, "fr", TQ_URL="", TQ_API_PORT=port).partition("\n")[0]
+    assert json.loads(document)["content"] == text
+
+
 def test_translate_with_curl(stack: RunningStack) -> None:
     """The shell prints the message, and then what happened to it, and ends."""
     if shutil.which("curl") is None:
@@ -123,6 +138,20 @@ def test_translate_a_folder(stack: RunningStack, tmp_path: Path) -> None:
         assert len(list(tmp_path.iterdir())) == 60
     for n in range(30):
         assert re.fullmatch(f"{PSEUDO}\n", (tmp_path / f"{n}.fr.txt").read_text())
+
+
+def test_a_file_that_fails(stack: RunningStack, tmp_path: Path) -> None:
+    """What is no text does not keep the others; why it failed is said, and by the exit code that some did."""
+    (tmp_path / "good.txt").write_text("Good morning\n")
+    (tmp_path / "empty.txt").write_text("")
+    (tmp_path / "latin.txt").write_bytes("Grüße".encode("latin-1"))
+    (tmp_path / "folder.txt").mkdir()
+    done = ran(stack, "translate_folder.py", str(tmp_path), "fr")
+    assert (done.returncode, done.stdout) == (1, "good.fr.txt\n")
+    lines = dict(line.split(": ", 1) for line in done.stderr.splitlines())
+    assert lines.keys() == {"empty.txt", "latin.txt", "folder.txt"}
+    assert "content: " in lines["empty.txt"]
+    assert "utf-8" in lines["latin.txt"]
 
 
 def test_translate_a_catalogue(stack: RunningStack, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from tq.errors import (
     DuplicateMessage,
     IllegalTransition,
     InvalidMessage,
+    InvalidSettings,
     MessageCancelled,
     NoCallback,
     ReportedError,
@@ -61,8 +62,10 @@ def test_the_same_verbs() -> None:
     assert plain.keys() == awaited.keys() - {"aclose"}
     for name, method in ((name, awaited[name]) for name in plain):
         assert inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method), name
-        given, wanted = inspect.signature(method).parameters, inspect.signature(plain[name]).parameters
-        assert list(given.values()) == list(wanted.values()), name
+        given, wanted = (inspect.signature(each[name]).parameters.values() for each in (awaited, plain))
+        # What is awaited may bring items that are, too.
+        plainly = [str(each).replace(" | AsyncIterable[str | Submission | TqError]", "") for each in given]
+        assert plainly == [str(each) for each in wanted], name
     assert inspect.signature(AsyncClient) == inspect.signature(Client)
     assert (tq.Client, tq.AsyncClient) == (Client, AsyncClient)
 
@@ -191,6 +194,59 @@ def test_misuse(client: Any) -> None:
     assert client.submit_many([]) == []
 
 
+def test_unknown_keywords(client: Any, proxy: CuttingProxy) -> None:
+    """A keyword that there is not is named before anything is sent, with the one that was meant."""
+    ways: list[Callable[..., object]] = [
+        lambda **fields: client.submit("Hello", **fields),
+        lambda **fields: client.submit(make_submission("Hello"), **fields),
+        lambda **fields: client.submit_many(["Hello"], **fields),
+        lambda **fields: client.submit_many([], **fields),
+        lambda **fields: list(client.submit_each(["Hello"], **fields)),
+        lambda **fields: client.translate("Hello", **fields),
+        lambda **fields: make_submission("Hello", **fields),
+    ]
+    for way in ways:
+        for given, meant in (("target_language", "to"), ("id", "message_id"), ("prioritty", "priority")):
+            with pytest.raises(TypeError, match=f"'{given}'; did you mean '{meant}'"):
+                way(**{given: "de"})
+        with pytest.raises(TypeError, match=r"'zzz'; there are to, source, .*, api_key"):
+            way(zzz=1)
+    assert proxy.requests == 0
+
+
+def test_what_is_no_text(client: Any) -> None:
+    """What is not a text is an invalid message, in its place; one text, or one id, is not taken for many."""
+    for wrong in (5, None, b"Hello", {"content": "Hello"}):
+        with pytest.raises(InvalidMessage, match="content"):
+            client.submit(wrong, to="fr")
+        results = client.submit_many(["Hello", wrong, "World"], to="fr")
+        assert [type(each) for each in results] == [Message, InvalidMessage, Message]
+    for way in (client.submit_many, client.get_many, client.wait_many):
+        for one in ("Hello", results[0]):
+            with pytest.raises(TypeError, match="put it into a list"):
+                list(way(one))
+    for way in (client.get, client.cancel, client.timeline, client.wait, lambda wrong: client.get_many([wrong])):
+        for wrong in (5, None, b"mine"):
+            with pytest.raises(TypeError, match="by its id, or as a Message"):
+                way(wrong)
+
+
+def test_messages_stand_for_their_ids(client: Any, local: LocalClient) -> None:
+    """Whatever takes an id takes a message."""
+    for each in (client, local):
+        message = each.submit("Hello", to="fr")
+        assert each.get(message) == message
+        assert each.get_many([message, message.message_id]) == [message, message]
+        assert each.set_status(message, "running").status is Status.RUNNING
+        assert each.cancel(message).status is Status.CANCELLED
+        assert each.retry(message).status is Status.QUEUED
+        assert each.cancel(message).status is Status.CANCELLED
+        assert [entry.status for entry in each.timeline(message)][-1] is Status.CANCELLED
+        with pytest.raises(NoCallback):
+            each.send_callback(message)
+    assert [change.status for change in client.events(message_id=message)][-1] is Status.CANCELLED
+
+
 def test_wait_many(client: Any, proxy: CuttingProxy, worker: Process) -> None:
     """A thousand messages are waited for with few requests, each is answered once, and has its translation."""
     assert worker.pid
@@ -204,9 +260,20 @@ def test_wait_many(client: Any, proxy: CuttingProxy, worker: Process) -> None:
     assert proxy.requests - sent <= 5 + 1 + 5 + seconds * 5
     sent = proxy.requests
     assert list(client.wait_many(ended)) == ended
-    with pytest.raises(InvalidMessage):
-        list(client.wait_many(client.submit_many(["Hello", "\ud800"])))
-    assert proxy.requests == sent + 1
+    assert proxy.requests == sent
+
+
+def test_wait_many_with_errors(client: Any, local: LocalClient, worker: Process) -> None:
+    """All that end are given, whatever else is among them; then the first error is raised."""
+    assert worker.pid
+    accepted = client.submit_many(["one", "", "two", "\ud800"], to="fr")
+    for each in (client, local):
+        for given, error in (([*accepted, "nope"], accepted[1]), (["nope", *accepted[::2]], None)):
+            ended: list[str] = []
+            with pytest.raises(InvalidMessage if error else UnknownMessage) as raised:
+                ended.extend(message.content for message in each.wait_many(given, timeout=60))
+            assert sorted(ended) == ["one", "two"]
+            assert raised.value is error or raised.value.message_id == "nope"
 
 
 def test_wait_takes_few_requests(client: Any, proxy: CuttingProxy, local: LocalClient) -> None:
@@ -375,8 +442,17 @@ def test_a_wrong_token(kind: Any, valkey: Valkey, environment: dict[str, str], t
             with pytest.raises(Unauthorised) as refused:
                 way()
             assert "wrong-token" not in str(refused.value)
-        with kind(api.url, "right") as welcome:
-            assert welcome.submit("Hello").status is Status.QUEUED
+        for token in ("right", "right\n", " right\r\n"):  # as a file has it
+            with kind(api.url, token) as welcome:
+                assert welcome.submit("Hello").status is Status.QUEUED
+
+
+def test_a_token_that_cannot_be_sent(kind: Any) -> None:
+    """It is told where it is given, and not repeated."""
+    for token in ("ri\nght", "ri\0ght", "ríght"):
+        with pytest.raises(InvalidSettings, match="token is not usable") as refused:
+            kind("http://127.0.0.1:1", token)
+        assert token not in f"{refused.value}{refused.value.why}"
 
 
 def test_nobody_answers(kind: Any) -> None:

@@ -20,7 +20,7 @@ from cli_driver import Cli, complete
 from servers import Valkey, wait_until
 
 from tq.async_client import AsyncClient
-from tq.errors import UnknownMessage, WaitTimeout
+from tq.errors import InvalidSettings, UnknownMessage, WaitTimeout
 from tq.local import LocalClient
 from tq.messages import Message, Status
 
@@ -72,6 +72,26 @@ def test_a_silent_api(kind: Any, api: Api, local: LocalClient, known: bool) -> N
                 assert GIVEN * 0.9 < time.monotonic() - began < LATE, name
                 assert "does not answer in time" in missed.value.why
                 assert missed.value.message_id == {"wait_many": None, "translate": "translated"}.get(name, "mine")
+
+
+@pytest.mark.parametrize("timeout", [1e12, float("inf")])
+def test_more_than_anybody_waits(kind: Any, api: Api, local: LocalClient, timeout: float) -> None:
+    """A timeout that no clock counts to is none."""
+    with kind(api.url) as client:
+        for each in (client, local):
+            messages = [local.submit(text) for text in ("Hello", "World")]
+            timer = threading.Timer(0.5, lambda ids=messages: [local.cancel(one) for one in ids])
+            timer.start()
+            assert len(list(each.wait_many(messages, timeout=timeout))) == 2
+            assert each.wait(messages[0], timeout=timeout).ended
+            timer.join()
+
+
+@pytest.mark.parametrize("timeout", [None, 0, -1, "5", float("inf"), float("nan")])
+def test_no_timeout(kind: Any, timeout: Any) -> None:
+    """What is no number of seconds for an answer is refused where it is given."""
+    with pytest.raises(InvalidSettings, match="timeout"):
+        kind("http://127.0.0.1:1", timeout=timeout)
 
 
 def test_a_stream_falls_silent(kind: Any, api: Api, local: LocalClient) -> None:

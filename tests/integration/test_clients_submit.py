@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import socket
 import threading
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing, closing
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,12 +21,14 @@ from clients import Awaited
 from gateway import Gateway
 from servers import Valkey, wait_until
 
+from tq.async_client import AsyncClient
 from tq.backend import make_submission
 from tq.client import Client
 from tq.errors import (
     ConnectionLost,
     ContentTooLarge,
     DuplicateMessage,
+    IllegalTransition,
     InvalidMessage,
     NoAnswer,
     QueueFull,
@@ -140,6 +143,45 @@ def test_patience_with_a_full_queue_ends(small: Any, local: LocalClient) -> None
     assert time.monotonic() - began < 2
 
 
+def test_a_full_queue_says_when_to_come_back(kind: Any, api: Api) -> None:
+    """What found no room has the seconds that the API asks to wait, in a batch as alone; what is wrong has none."""
+    with kind(api.url) as client:
+        client.submit_many(["Hello"] * ROOM)
+        with pytest.raises(QueueFull) as alone:
+            client.submit("Hello")
+        # The second is wrong only for the API.
+        many = client.submit_many([make_submission("Hello"), make_submission("x" * 2**21)])
+        assert [type(each) for each in many] == [QueueFull, ContentTooLarge]
+        assert [each.retry_after for each in many] == [alone.value.retry_after, None]
+        assert alone.value.retry_after
+
+
+async def test_texts_that_are_awaited(api: Api, between: Gateway) -> None:
+    """AsyncClient takes an async generator: batch by batch, each result in its place; it says what is wrong at once."""
+    taken: list[int] = []
+
+    async def texts() -> AsyncIterator[str]:
+        for n in range(2500):
+            await asyncio.sleep(0)
+            taken.append(n)
+            yield f"text {n}" if n != 3 else "\ud800"
+
+    assert api.port
+    async with AsyncClient(between.url) as client:
+        async with aclosing(client.submit_each(texts(), to="fr")) as results:
+            first = [await anext(results) for _ in range(ROOM + 2)]
+            assert len(taken) == 1000
+            assert [type(each) for each in first[2:5]] == [Message, InvalidMessage, Message]
+            assert [type(each) for each in first[-2:]] == [Message, QueueFull]
+            assert len([each async for each in results]) == 2500 - len(first)
+        assert between.count("POST /messages/batch") == 3
+        taken.clear()
+        with pytest.raises(TypeError, match="target_language"):
+            await client.submit_many(texts(), target_language="fr")  # type: ignore[call-arg]
+        assert taken == []
+        assert len(await client.submit_many(texts())) == 2500
+
+
 def test_an_api_that_is_away_is_waited_for(kind: Any, api: Api, local: LocalClient) -> None:
     """Patience is also for an API that restarts."""
 
@@ -175,6 +217,44 @@ def test_an_error_has_the_id(small: Any, local: LocalClient) -> None:
     items = [make_submission("x" * 2**21), make_submission("Other", message_id="mine"), InvalidMessage("made badly")]
     ids = [each.message_id for each in small.submit_many(items)]
     assert (len(ids[0] or ""), ids[1:]) == (26, ["mine", None])
+
+
+def test_an_error_about_a_message_has_its_id(small: Any) -> None:
+    """Whatever is asked of a message, the error that answers it has its id; also that of a text that is none."""
+    ways: list[Callable[[str], Any]] = [
+        small.get,
+        small.wait,
+        small.cancel,
+        small.retry,
+        small.timeline,
+        small.send_callback,
+        lambda name: small.set_status(name, "running"),
+        lambda name: list(small.watch(name)),
+        lambda name: list(small.wait_many([name])),
+        lambda name: _raised(small.get_many([name])[0]),
+    ]
+    if not isinstance(small, LocalClient):
+        ways.append(lambda name: list(small.events(message_id=name)))
+    for name in ("nope", "no such/id"):
+        for way in ways:
+            with pytest.raises(UnknownMessage) as unknown:
+                way(name)
+            assert unknown.value.message_id == name
+    small.submit("Hello", message_id="mine")
+    ways = [small.retry, lambda name: small.set_status(name, "completed", translation="x")]
+    for way in ways:
+        with pytest.raises(IllegalTransition) as illegal:
+            way("mine")
+        assert illegal.value.message_id == "mine"
+    with pytest.raises(InvalidMessage) as invalid:
+        small.submit("", message_id="yours")
+    assert invalid.value.message_id == "yours"
+    refused = small.submit_many(["", "Hello", "\ud800"])
+    assert len({each.message_id for each in refused} - {None}) == 3
+
+
+def _raised(error: Any) -> None:
+    raise error
 
 
 def test_later_batches_have_their_ids(kind: Any, api: Api) -> None:

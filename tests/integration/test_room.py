@@ -69,7 +69,14 @@ def test_refusals_tell_it_too(client: httpx.Client, valkey: Valkey) -> None:
     full = submit(client, "one-too-many")
     assert (full.status_code, left(full)) == (503, 0)
     assert int(full.headers["Retry-After"]) > 0
+    batch = {"messages": [{"content": "Hello"}, {"content": ""}]}
+    for some in (batch, {"messages": batch["messages"][:1]}):
+        refused = client.post("/messages/batch", json=some)
+        assert (refused.status_code, left(refused)) == (202, 0)
+        assert refused.headers["Retry-After"] == full.headers["Retry-After"]
     client.post("/messages/m0/cancel").raise_for_status()
+    wrong = client.post("/messages/batch", json={"messages": batch["messages"][1:]})
+    assert "Retry-After" not in wrong.headers
     taken = submit(client, "m1", content="something else")
     assert (taken.status_code, left(taken)) == (409, 1)
     with valkey.client() as redis:

@@ -417,3 +417,20 @@ def test_a_bad_header_is_refused(api: Api, http: httpx.Client, header: str, valu
             answer = connection.ask("/messages", *headers, method="POST", body=body)
         assert (answer.status, answer.problem()) == (422, "invalid-message")
     assert http.get("/messages").json()["messages"] == []
+
+
+@pytest.mark.parametrize("path", ["/messages", "/events", "/messages/mine/events"])
+def test_a_query_is_taken_as_a_whole(http: httpx.Client, path: str) -> None:
+    """A parameter that there is not, or that is given twice, is refused: without it a filter finds everything."""
+    for query, field, word in (
+        ("Status=failed", "query.Status", "no such parameter"),
+        ("status=failed&status=completed", "query.status", "twice"),
+        ("status=failed&nope=1&nope=2", "query.nope", "no such parameter"),
+    ):
+        response = http.get(f"{path}?{query}")
+        assert (response.status_code, response.json()["type"]) == (422, "urn:tq:problem:invalid-message")
+        (error,) = response.json()["errors"]
+        assert error["field"] == field
+        assert word in error["message"]
+        assert "status" in response.json()["fix"]
+    assert http.get("/messages?status=failed&limit=3&to=fr").status_code == 200

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -276,6 +277,21 @@ def test_broker_restart(fleet: Fleet, provider: LlmServer, valkey: Valkey) -> No
     assert {message.status for message in outcomes} == {Status.COMPLETED}
     assert [message.translation for message in outcomes] == [f"Traduit : text {i}" for i in range(60)]
     assert "DeprecationWarning" not in worker.output, "a setting is explained again and again"
+
+
+def test_a_worker_that_reconnects_has_not_gone(fleet: Fleet, valkey: Valkey) -> None:
+    """While Celery pauses between two tries to connect, the worker stays listed: it lives, and takes work soon."""
+    worker = fleet.start(10, TQ_LEASE="30")
+    valkey.kill()
+    wait_until(lambda: "no heartbeat" in worker.output, "its heart has missed the server", 30)
+    valkey.start()
+    until = time.monotonic() + 6
+    while time.monotonic() < until:
+        assert len(fleet.client.stats().workers) == 1
+        time.sleep(0.1)
+    assert fleet.wait(fleet.submit()).status is Status.COMPLETED
+    assert worker.terminate() == 0
+    assert fleet.client.stats().workers == []
 
 
 def test_lost_tokens_are_replaced(fleet: Fleet, valkey: Valkey) -> None:

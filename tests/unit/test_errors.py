@@ -25,6 +25,13 @@ def test_every_error_says_what_follows(cls: type[TqError]) -> None:
     }
 
 
+@pytest.mark.parametrize("cls", ERRORS.values(), ids=ERRORS)
+def test_an_error_says_why(cls: type[TqError]) -> None:
+    """As text it is what a traceback shows, and a log: what happened, and why if that is known."""
+    assert str(cls("what", why="why", fix="fix")) == "what: why"
+    assert str(cls("what", fix="fix")) == "what"
+
+
 def test_types_are_unique() -> None:
     """A type names one class."""
     every = [TqError]

@@ -50,7 +50,7 @@ def guarded(tmp_path: Path, valkey: Valkey, environment: dict[str, str]) -> Iter
         yield server
 
 
-def submit(http: httpx.Client, status: str, **fields: str) -> None:
+def submit(http: httpx.Client, status: str, **fields: str | int) -> None:
     """A message on its way to a status; someone else may take it in between."""
     location = http.post("/messages", json={"content": "Hello", **fields}).raise_for_status().headers["location"]
     for step in WAYS[status]:
@@ -61,7 +61,8 @@ def submit(http: httpx.Client, status: str, **fields: str) -> None:
 def traffic(http: httpx.Client) -> Iterator[None]:
     """Messages come and change all the time, so that no stream of events stays silent.
 
-    Those that are known as queued are queued again after what was done to them: something is always found to be so.
+    Those that are known as queued are queued again after what was done to them, and what is processed next is another,
+    which is more urgent: something is always found to be so.
     """
     stop = threading.Event()
 
@@ -69,7 +70,7 @@ def traffic(http: httpx.Client) -> Iterator[None]:
         for status, number in zip(itertools.cycle(WAYS), itertools.count()):
             if stop.wait(0.05):
                 return
-            submit(http, status)
+            submit(http, status, priority=9)
             http.post(f"/messages/queued-{number % 4 + 1}/retry")
 
     thread = threading.Thread(target=run)

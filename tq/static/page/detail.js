@@ -1,11 +1,10 @@
 // One message in a dialog. Its texts enter it only when somebody asks for them, and only as text.
-import { pathOf, request } from "./api.js";
+import { fetchPart, pathOf, request } from "./api.js";
 import { urlOf } from "./filters.js";
 import { onLook, patch } from "./parts.js";
-import { onSession, sessionEnded, toast, words } from "./say.js";
+import { onSession, toast, words } from "./say.js";
 
 const $ = (id) => document.getElementById(id);
-const PATIENCE = 15000; // ms for an answer
 let asked = "", opened = "", pushed = false, shown = "", status = "", opener = null, busy = false;
 
 export const detailOf = (search) => new URLSearchParams(search).get("message") ?? "";
@@ -56,11 +55,10 @@ export function closeDetail({ keep = false } = {}) {
 async function load(id, fresh) {
   let answer;
   try {
-    answer = await fetch(`/page/messages/${encodeURIComponent(id)}`, { headers: { Accept: "text/html" }, signal: AbortSignal.timeout(PATIENCE) });
+    answer = await fetchPart(`/page/messages/${encodeURIComponent(id)}`);
   } catch {
     return "The API does not answer.";
   }
-  if (answer.status === 401) sessionEnded(true);
   if (!answer.ok) return words(await answer.json().catch(() => ({ detail: `the API answers with status ${answer.status}` })));
   const html = await answer.text();
   if ((fresh ? asked : opened) !== id) return "";

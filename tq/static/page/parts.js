@@ -1,12 +1,12 @@
 // Parts of the page: asked for again when something happened, and patched into place, so that what somebody is about
 // to click, has selected or has the focus on stays where it is.
+import { fetchPart } from "./api.js";
 import { answered, sessionEnded } from "./say.js";
 
 const QUIET = 5000; // ms between two looks when nothing happens
 const BUSY = 700; // ms between two looks when much happens
 const SHARE = 10; // a look that took long is followed by a pause of so many times that
 const SLOW = 4000; // ms without an answer after which that is said
-const PATIENCE = 15000; // ms until it is not waited for any more
 const SETTLED = 400; // ms for which a new button is not clicked: the click was meant for what was there before
 
 const $ = (id) => document.getElementById(id);
@@ -88,19 +88,12 @@ export async function refresh(id) {
   const url = address(id), began = performance.now();
   const slow = setTimeout(noAnswer, SLOW);
   try {
-    const answer = await fetch(url, { headers: { Accept: "text/html" }, signal: AbortSignal.timeout(PATIENCE) });
+    const answer = await fetchPart(url);
     took = performance.now() - began;
     if (unanswered) back();
     unanswered = false;
     answered(true);
-    if (answer.status === 401) sessionEnded(true);
-    else if (url === address(id)) {
-      part.element.classList.toggle("stale", !answer.ok);
-      if (answer.ok) {
-        sessionEnded(false);
-        await show(id, await answer.text());
-      }
-    } else part.again = true;
+    if (answer.status !== 401) await take(id, url, answer);
   } catch {
     part.element.classList.add("stale");
     noAnswer();
@@ -108,6 +101,15 @@ export async function refresh(id) {
   clearTimeout(slow);
   part.busy = false;
   if (part.again) setTimeout(() => refresh(id), url === address(id) ? BUSY : 0);
+}
+
+async function take(id, url, answer) {
+  const part = parts.get(id);
+  if (url !== address(id)) { part.again = true; return; }
+  part.element.classList.toggle("stale", !answer.ok);
+  if (!answer.ok) return;
+  sessionEnded(false);
+  await show(id, await answer.text());
 }
 
 let unanswered = false;
@@ -196,7 +198,7 @@ async function patchRows(table, html) {
   $("fresh").textContent = above > 0 ? `${above} new: show` : above === 0 ? "Show as it is now" : "Show the newest";
   if (!left.length) return;
   const asked = new URLSearchParams(left.map((row) => ["id", row.querySelector("[data-message]").dataset.message]));
-  const answer = await fetch(`/page/rows?${asked}`, { headers: { Accept: "text/html" }, signal: AbortSignal.timeout(PATIENCE) });
+  const answer = await fetchPart(`/page/rows?${asked}`);
   if (answer.ok && held) patchThose(table, rowsOf(await answer.text()));
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -99,33 +100,18 @@ Url = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one document a line.", show_default=False)]
-Ids = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="ID...", help="Message ids, or how they begin.", autocompletion=complete_id, show_default=False
-    ),
-]
-IdsToCancel = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="ID...", help="Message ids, or how they begin.", autocompletion=complete_unended, show_default=False
-    ),
-]
-IdsToSend = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="ID...", help="Message ids, or how they begin.", autocompletion=complete_ended, show_default=False
-    ),
-]
-IdsToRetry = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="[ID...]",
-        help="Message ids, or how they begin.",
-        autocompletion=complete_ended_badly,
-        show_default=False,
-    ),
-]
+
+
+def _ids(complete: Callable[[typer.Context, str], list[tuple[str, str]]], metavar: str = "ID...") -> Any:
+    return typer.Argument(
+        metavar=metavar, help="Message ids, or how they begin.", autocompletion=complete, show_default=False
+    )
+
+
+Ids = Annotated[list[str], _ids(complete_id)]
+IdsToCancel = Annotated[list[str], _ids(complete_unended)]
+IdsToSend = Annotated[list[str], _ids(complete_ended)]
+IdsToRetry = Annotated[list[str] | None, _ids(complete_ended_badly, "[ID...]")]
 StatusFilter = Annotated[
     StatusName | None, typer.Option("--status", help="Only messages of this status.", show_default=False)
 ]

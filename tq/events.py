@@ -9,14 +9,13 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Final
 
 from tq.broadcast import Batch, Broadcast, Gap, Listener
 from tq.errors import TooManyStreams, TqError, Unreachable
-from tq.filters import is_within
-from tq.messages import TERMINAL, Change, Message, Status, newer, position
+from tq.filters import ChangeFilter
+from tq.messages import TERMINAL, Change, Message, newer, position
 from tq.queue import TranslationQueue
 
 #: Streams at once, and clients that wait for an end: each keeps a connection open.
@@ -28,23 +27,6 @@ _PING_EVERY: Final = 10.0
 _RECONNECT: Final = 2000
 #: Where the stream of changes begins: who asks for that wants what is there.
 _BEGINNING: Final = "0-0"
-
-
-@dataclass(frozen=True, slots=True)
-class ChangeFilter:
-    """Which changes a stream has: those into a status, to a language, of a priority; None = all."""
-
-    status: Status | None = None
-    to: str | None = None
-    priority: int | None = None
-
-    def __call__(self, change: Change) -> bool:
-        """Whether the stream has it."""
-        return (
-            self.status in (None, change.status)
-            and self.priority in (None, change.priority)
-            and (self.to is None or is_within(change.languages.partition("→")[2], self.to))
-        )
 
 
 _EVERYTHING: Final = ChangeFilter()

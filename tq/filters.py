@@ -1,4 +1,4 @@
-"""Which messages a list shows, and which one the beginning of an id means. Data, no I/O."""
+"""Which messages a list shows and which changes a stream, and which one the beginning of an id means. Data, no I/O."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 from tq.errors import AmbiguousId, UnknownMessage
-from tq.messages import Message
+from tq.messages import Change, Message, Status
 
 #: Ids that are named when it is not clear which is meant.
 CANDIDATES: Final = 5
@@ -54,6 +54,28 @@ class MessageFilter:
         if self.q is not None:
             found["q"] = self.q.casefold()
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeFilter:
+    """Which changes are told: those into a status, to a language, of a priority; None = all."""
+
+    status: Status | None = None
+    to: str | None = None
+    priority: int | None = None
+
+    def __call__(self, change: Change) -> bool:
+        """Whether it is one of them."""
+        return (
+            self.status in (None, change.status)
+            and self.priority in (None, change.priority)
+            and is_within(change.languages.partition("→")[2], self.to)
+        )
+
+    @property
+    def matching(self) -> MessageFilter:
+        """What the messages of these changes have in common, whatever their status is by now."""
+        return MessageFilter(to=self.to, priority=self.priority)
 
 
 def is_within(tag: str, language: str | None) -> bool:

@@ -11,7 +11,8 @@ from fastapi.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from tq.apidocs import event_stream, failures
-from tq.events import ChangeFilter, Place, Streams
+from tq.events import Place, Streams
+from tq.filters import ChangeFilter
 from tq.messages import CURSOR_PATTERN, MAX_PRIORITY, MIN_PRIORITY, Change, Status, newer
 from tq.routing import STRICT, MessageId, answer, queue_of, streams_of
 from tq.timeline import Timeline

@@ -115,10 +115,12 @@ def tail(
 
     A live table on a terminal; a line for each change in a pipe.
     """
-    from tq.tail import Filter, tail_lines, tail_screen
+    from tq.filters import ChangeFilter
+    from tq.messages import status_of
+    from tq.tail import tail_lines, tail_screen
 
     with connect(url) as backend:
-        wanted = Filter(status, to, priority)
+        wanted = ChangeFilter(status_of(status) if status else None, to, priority)
         if wants_style(sys.stdout) and not json:
             tail_screen(backend, wanted)
         tail_lines(backend, wanted, as_json=json)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from tq.backend import Backend, Changes
 from tq.errors import PASSING, ChangesMissed, TqError
-from tq.filters import MessageFilter, is_within
+from tq.filters import ChangeFilter
 from tq.lines import CHANGE_COLUMNS, Row, aligned, change_line, changed, row_of
-from tq.messages import Change, Message, Status
+from tq.messages import Change, Message
 from tq.pausing import paused_of, warn_of_pause
 from tq.terminal import check_pipe, note, write, write_json
 
@@ -30,22 +30,6 @@ _REMEMBERED: Final = 10_000
 #: Messages from before that a screen begins with.
 _NEWEST: Final = 200
 _MISSED: Final = "some changes were missed"
-
-
-class Filter:
-    """Which changes are shown: those into a status, of a target language, of a priority; None = all."""
-
-    def __init__(self, status: str | None, language: str | None, priority: int | None) -> None:
-        self.status = Status(status) if status else None
-        self.matching = MessageFilter(to=language, priority=priority)
-
-    def __call__(self, change: Change) -> bool:
-        """Whether it is to be shown."""
-        return (
-            self.status in (None, change.status)
-            and self.matching.priority in (None, change.priority)
-            and is_within(change.languages.partition("→")[2], self.matching.to)
-        )
 
 
 def rounds(changes: Changes, trouble: Callable[[str], None], missed: Callable[[], None]) -> Iterator[list[Change]]:
@@ -77,7 +61,7 @@ def rounds(changes: Changes, trouble: Callable[[str], None], missed: Callable[[]
         yield batch
 
 
-def tail_lines(backend: Backend, wanted: Filter, *, as_json: bool) -> NoReturn:
+def tail_lines(backend: Backend, wanted: ChangeFilter, *, as_json: bool) -> NoReturn:
     """Print a line for each change."""
     check_pipe()
     rows: dict[str, Row] = {}
@@ -104,7 +88,7 @@ def tail_lines(backend: Backend, wanted: Filter, *, as_json: bool) -> NoReturn:
     raise AssertionError("the stream of changes never ends")
 
 
-def tail_screen(backend: Backend, wanted: Filter) -> NoReturn:
+def tail_screen(backend: Backend, wanted: ChangeFilter) -> NoReturn:
     """Show the newest messages and the figures until interrupted."""
     from tq.screens import TailScreen
     from tq.tables import make_console
@@ -138,7 +122,7 @@ def tail_screen(backend: Backend, wanted: Filter) -> NoReturn:
     raise AssertionError("the stream of changes never ends")
 
 
-def _newest(backend: Backend, wanted: Filter) -> list[Message]:
+def _newest(backend: Backend, wanted: ChangeFilter) -> list[Message]:
     """The newest messages that are to be shown; with a filter a page may be short although there are more."""
     found: list[Message] = []
     cursor = None

@@ -23,7 +23,8 @@ from servers import Valkey, wait_until
 from tq import events
 from tq.backend import make_submission
 from tq.broadcast import Batch, Broadcast
-from tq.events import MAX_STREAMS, MAX_WAITS, ChangeFilter, Streams
+from tq.events import MAX_STREAMS, MAX_WAITS, Streams
+from tq.filters import ChangeFilter
 from tq.messages import Change
 from tq.queue import TranslationQueue
 from tq.settings import Settings

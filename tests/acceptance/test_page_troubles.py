@@ -86,7 +86,10 @@ def test_a_detail_that_is_slow(open_: Open, api: httpx.Client) -> None:
     held: list[Route] = []
     page.route("**/page/messages/*", lambda route: held.append(route))  # noqa: PLW0108 - playwright marks what it calls
     page.get_by_role("link", name=message_id).dblclick()
-    wait_until(lambda: bool(page.locator("body[aria-busy]").count()), "the page says that it waits")
+    wait_until(
+        lambda: bool(page.locator("body[aria-busy]").count()) and bool(held),
+        "the page says that it waits, and the request is held",
+    )
     assert len(held) == 1
     held[0].continue_()
     expect(page.locator("#detail")).to_be_visible()

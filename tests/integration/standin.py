@@ -2,7 +2,8 @@
 
 They do what the stack relies on and nothing else, and are told by the environment to misbehave:
 ``STANDIN_<NAME>`` = ``exit`` (at once, with a last word) or ``deaf`` (never healthy); ``STANDIN_DRAIN`` =
-seconds that the worker drains. ``-m tq.stack`` is the real one, which the detached stack starts.
+seconds that the worker drains, or ``told``: until `drained` exists. ``-m tq.stack`` is the real one, which the
+detached stack starts.
 
 Run as ``standin.py up JSON`` it is the command line of the stack: ``run_stack(**JSON)``.
 """
@@ -31,6 +32,11 @@ def registered() -> Path:
     return Path(os.environ["TQ_DATA_DIR"]) / "worker-is-up"
 
 
+def drained() -> Path:
+    """Tells a worker that drains until it is told that it has done so."""
+    return Path(os.environ["TQ_DATA_DIR"]) / "drain-is-over"
+
+
 def serve(name: str, host: str, port: int) -> None:
     """A server that answers what the stack's probes ask."""
 
@@ -57,7 +63,12 @@ def work() -> None:
 
     def drain(*_: Any) -> None:
         say("worker drains")
-        time.sleep(float(os.environ.get("STANDIN_DRAIN", "0.1")))
+        duration = os.environ.get("STANDIN_DRAIN", "0.1")
+        if duration == "told":
+            while not drained().exists():
+                time.sleep(0.05)
+        else:
+            time.sleep(float(duration))
         registered().unlink()
         say("worker drained")
         sys.exit(0)

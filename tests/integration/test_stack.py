@@ -81,6 +81,10 @@ class Home:
         assert pid is not None
         return pid
 
+    def end_drain(self) -> None:
+        """Tell a worker whose drain lasts until it is told."""
+        (self.data / "drain-is-over").touch()
+
     def valkey(self, *command: str) -> str:
         """The first line of the embedded Valkey's answer to a command."""
         with socket.socket(socket.AF_UNIX) as connection:
@@ -376,12 +380,13 @@ def test_second_up(home: Home) -> None:
 
 def test_up_while_the_former_one_stops(home: Home) -> None:
     """A start while the former stack still drains waits for it."""
-    first = home.up({"STANDIN_DRAIN": "1"})
+    first = home.up({"STANDIN_DRAIN": "told"})
     first.wait_for("Ctrl-C stops")
     first.send(signal.SIGINT)
     first.wait_for(f"{CLOCK} worker │ worker drains")
     second = home.up()
     second.wait_for("the former stack is stopping; this one starts after it")
+    home.end_drain()
     second.wait_for("Ctrl-C stops")
     assert first.wait() == 0
     stop(second)
@@ -518,7 +523,7 @@ def test_down_does_not_hurry_a_stop(home: Home) -> None:
 
 def test_down_says_that_it_waits(home: Home) -> None:
     """After a second, and for how long; when the stack has stopped nothing of that is left."""
-    driven = home.up({"STANDIN_DRAIN": "4"})
+    driven = home.up({"STANDIN_DRAIN": "told"})
     driven.wait_for("Ctrl-C stops")
     child = pexpect.spawn(
         sys.executable,
@@ -529,6 +534,7 @@ def test_down_says_that_it_waits(home: Home) -> None:
         timeout=60,
     )
     child.expect(r"stopping; the worker may drain for 30 s … [1-9]s")
+    home.end_drain()
     child.expect_exact("\r\x1b[2Kthe stack has stopped; the data is kept\r\n")
     child.expect(pexpect.EOF)
     child.close()

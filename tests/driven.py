@@ -19,7 +19,7 @@ import psutil
 _MARK = "TQ_TEST_MARK"
 
 
-def wait_until(predicate: Callable[[], object], description: str | Callable[[], str], timeout: float = 20.0) -> None:
+def wait_until(predicate: Callable[[], object], description: str | Callable[[], str], timeout: float = 60.0) -> None:
     """Wait for a condition; fails with its description."""
     deadline = time.monotonic() + timeout
     while not predicate():
@@ -69,7 +69,7 @@ class Driven:
         """Matches of a pattern at the beginning of lines, in order."""
         return [match for line in list(self.lines) if (match := re.match(pattern, line))]
 
-    def wait_for(self, pattern: str, count: int = 1, timeout: float = 20.0) -> re.Match[str]:
+    def wait_for(self, pattern: str, count: int = 1, timeout: float = 60.0) -> re.Match[str]:
         """Wait until ``count`` lines match; returns the last of them."""
         wait_until(
             lambda: len(self.find(pattern)) >= count or self.popen.poll() is not None,
@@ -94,7 +94,7 @@ class Driven:
         self.descendants()
         self.popen.send_signal(number)
 
-    def wait(self, timeout: float = 20.0) -> int:
+    def wait(self, timeout: float = 60.0) -> int:
         """Its exit status, with all output read."""
         status = self.popen.wait(timeout)
         self._reader.join(5)
@@ -120,7 +120,7 @@ class Driven:
         except psutil.Error:
             return False
 
-    def wait_gone(self, timeout: float = 10.0) -> None:
+    def wait_gone(self, timeout: float = 30.0) -> None:
         """Wait until nothing that it has started lives any more."""
         wait_until(
             lambda: not self.descendants(),

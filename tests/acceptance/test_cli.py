@@ -22,7 +22,7 @@ def test_no_stack(tq: Cli, line: list[str], tmp_path: Path) -> None:
     """Without a stack every command says so, what to do, and that soon."""
     began = time.monotonic()
     done = tq(*line)
-    assert time.monotonic() - began < 5  # a machine under load included; a connection's own patience is 9 s
+    assert time.monotonic() - began < 8  # a machine under load included; a connection's own patience is 9 s
     assert (done.returncode, done.stdout) == (5, "")
     assert done.stderr == (
         "error: nothing to talk to\n"

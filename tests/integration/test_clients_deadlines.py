@@ -184,11 +184,11 @@ def test_a_late_end(kind: Any, api: Api, local: LocalClient) -> None:
     with kind(api.url) as client:
 
         def act() -> None:
-            time.sleep(4)  # of five
+            time.sleep(5)  # of eight
             local.cancel(message.message_id)
 
         with in_background(act):
-            assert client.wait(message, timeout=5).status is Status.CANCELLED
+            assert client.wait(message, timeout=8).status is Status.CANCELLED
 
 
 def restart(api: Api) -> None:

@@ -130,17 +130,17 @@ def test_a_full_queue_is_waited_for(small: Any, local: LocalClient) -> None:
 def test_patience_with_a_full_queue_ends(small: Any, local: LocalClient) -> None:
     """What was accepted is told before anything is waited for; the rest is refused after so many seconds."""
     began = time.monotonic()
-    with closing(small.submit_each((f"text {n}" for n in range(ROOM + 5)), patience=2)) as results:
+    with closing(small.submit_each((f"text {n}" for n in range(ROOM + 5)), patience=4)) as results:
         first = [next(results) for _ in range(ROOM)]
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 4
         rest = list(results)
-    assert 2 <= time.monotonic() - began < 15
+    assert 4 <= time.monotonic() - began < 20
     assert {type(each) for each in first} == {Message}
     assert [type(each) for each in rest] == [QueueFull] * 5
     assert local.stats().counts[Status.QUEUED] == ROOM
     began = time.monotonic()
     assert [type(each) for each in small.submit_many(["Hello"] * 3)] == [QueueFull] * 3
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 4
 
 
 def test_a_full_queue_says_when_to_come_back(kind: Any, api: Api) -> None:

@@ -132,8 +132,8 @@ class Remote:
         except httpx.ConnectError as error:
             # Without the number that the system gives the error.
             kind, why = partial(ConnectionLost, refused=True), str(error).rpartition("] ")[2]
-        except (httpx.NetworkError, httpx.RemoteProtocolError) as error:
-            kind, why = ConnectionLost, type(error).__name__
+        except (httpx.NetworkError, httpx.RemoteProtocolError):
+            kind, why = ConnectionLost, "the connection broke before the answer was whole"
         except (httpx.TransportError, httpx.StreamError) as error:
             kind, why = Unreachable, type(error).__name__
         else:

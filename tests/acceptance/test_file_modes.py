@@ -99,12 +99,17 @@ def test_a_whole_run(provider: LlmServer, tmp_path: Path) -> None:
         assert stack.stop() == 0
     assert watch.open_to_others() == {}
     assert [path for path in watch.seen if not path.startswith(("data", "tmp"))] == []
-    # Python's tempfile looks for a folder that it may write to with an empty file, which it deletes at once.
-    probes = re.compile(r"tmp/[a-z0-9_]{8}")
-    assert [path for path in watch.seen if path.startswith("tmp/") and not probes.fullmatch(path)] == []
+    assert temporary_files(watch) == []
     seen = {Path(path).name for path in watch.seen}
     assert seen >= {"secret.key", "stack.json", "stack.lock", "valkey.sock", "worker.log", "worker.log.1", "stack.log"}
     assert {name for name in seen if name.startswith(("appendonly.aof.2", "temp-rewriteaof"))}
+
+
+def temporary_files(watch: Watch) -> list[str]:
+    """What was ever written where temporary files go."""
+    # Python's tempfile looks for a folder that it may write to with an empty file, which it deletes at once.
+    probe = re.compile(r"tmp/[a-z0-9_]{8}")
+    return [path for path in watch.seen if path.startswith("tmp/") and not probe.fullmatch(path)]
 
 
 #: Where libuuid keeps its clock, if its package is installed.
@@ -150,7 +155,7 @@ def test_in_the_background(tmp_path: Path) -> None:
             assert tq("down").returncode == 0
     assert watch.open_to_others() == {}
     assert {Path(path).parts[0] for path in watch.seen} == {"state", "tmp"}
-    assert {path for path in watch.seen if path.startswith("tmp/")} == set()
+    assert temporary_files(watch) == []
     assert str((data / "secret.key").relative_to(tmp_path)) in watch.seen
 
 

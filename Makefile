@@ -19,7 +19,8 @@ up: $(BIN)/tq  ## install tq into .venv and run the whole stack
 	@$(BIN)/tq up
 
 test: $(VENV)/.test  ## run the whole test suite
-	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
+	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile -m "not alone"
+	@$(BIN)/python -m pytest -m alone
 
 unit: $(VENV)/.test  ## run the fast tests only
 	@$(BIN)/python -m pytest tests/unit

@@ -48,6 +48,7 @@ def counts(http: httpx.Client) -> dict[str, int]:
     return answer
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("many", "settings", "latency"),
     [

@@ -24,6 +24,9 @@ from tq.ratelimit import EXHAUSTED, PATIENCE, Account, Limiter, Permit
 from tq.settings import Settings
 from tq.store import Store
 
+#: Nearly each of them counts what happens within a second or two.
+pytestmark = pytest.mark.alone
+
 ACCOUNT = Account("api.example.com", "0123456789abcdef", "m")
 OTHER = Account("api.example.com", "fedcba9876543210", "m")
 #: A fast limit, so that tests are short: 100 a second.

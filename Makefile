@@ -23,7 +23,7 @@ test: $(VENV)/.test  ## run the whole test suite
 	@$(BIN)/python -m pytest -m alone
 
 unit: $(VENV)/.test  ## run the fast tests only
-	@$(BIN)/python -m pytest tests/unit
+	@$(BIN)/python -m pytest -n auto tests/unit
 
 # Several scenarios at a time, each where there is room: most wait for what a fault brings about.
 CHAOS = $(BIN)/python -m pytest tests/chaos -v -n $(CHAOS_PROCESSES) --dist load --maxschedchunk 1 --show-capture=no --tb=short

@@ -106,7 +106,7 @@ def home() -> Iterator[Home]:
 def stop(driven: Driven) -> None:
     driven.send(signal.SIGINT)
     assert driven.wait() == 0, driven.text
-    driven.wait_gone(1)
+    driven.wait_gone(5)
 
 
 # -- up and down -------------------------------------------------------------------------------------
@@ -134,7 +134,7 @@ def test_banner_logs_and_end(home: Home) -> None:
         assert re.fullmatch(pattern, line), line
     driven.send(signal.SIGINT)
     assert driven.wait() == 0
-    driven.wait_gone(1)
+    driven.wait_gone(5)
     assert "\x1b" not in driven.text
     assert re.match(
         f"{CLOCK} stack  │ stopping: .* drains for up to 30 s.* Ctrl-C again kills", driven.lines[len(patterns)]
@@ -234,7 +234,7 @@ def test_second_signal(home: Home) -> None:
     driven.wait_for(f"{CLOCK} worker │ worker drains")
     driven.send(signal.SIGINT)
     assert driven.wait(5) == 130
-    driven.wait_gone(1)
+    driven.wait_gone(5)
     assert driven.find(f"{CLOCK} stack  │ worker was killed")
 
 
@@ -293,7 +293,7 @@ def test_service_that_exits_at_once(home: Home) -> None:
     assert driven.find("error: the stack cannot go on without its worker")
     assert driven.find("  why   worker exited with status 3 before it was healthy")
     assert driven.find("  fix   see `tq logs worker`")
-    driven.wait_gone(1)
+    driven.wait_gone(5)
 
 
 def test_flower_only_warns(home: Home) -> None:
@@ -472,7 +472,7 @@ def test_detached(home: Home) -> None:
     assert stack.stack_down(home.settings, out=out) == 0
     assert out.getvalue() == "the stack has stopped; the data is kept\n"
     assert not info.process.alive()
-    starter.wait_gone(1)
+    starter.wait_gone(5)
     logs = list(stack.stack_logs(home.settings, "stack"))
     assert any(re.match(f"{CLOCK} stack  │ tq .* dev stack", line) for line in logs)
     assert any("worker was killed by SIGKILL; starts again in 1 s" in line for line in logs)
@@ -500,7 +500,7 @@ def test_interrupted_detached_start(home: Home) -> None:
     driven.send(signal.SIGINT)
     assert driven.wait() != 0
     assert "KeyboardInterrupt" in driven.text
-    driven.wait_gone(1)
+    driven.wait_gone(5)
 
 
 def test_down_of_nothing(home: Home) -> None:

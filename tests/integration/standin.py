@@ -2,8 +2,8 @@
 
 They do what the stack relies on and nothing else, and are told by the environment to misbehave:
 ``STANDIN_<NAME>`` = ``exit`` (at once, with a last word) or ``deaf`` (never healthy); ``STANDIN_DRAIN`` =
-seconds that the worker drains, or ``told``: until `drained` exists. ``-m tq.stack`` is the real one, which the
-detached stack starts.
+seconds that the worker drains, fewer when it is told. ``-m tq.stack`` is the real one, which the detached stack
+starts.
 
 Run as ``standin.py up JSON`` it is the command line of the stack: ``run_stack(**JSON)``.
 """
@@ -32,8 +32,8 @@ def registered() -> Path:
     return Path(os.environ["TQ_DATA_DIR"]) / "worker-is-up"
 
 
-def drained() -> Path:
-    """Tells a worker that drains until it is told that it has done so."""
+def told() -> Path:
+    """Exists when a worker that drains need not go on with that."""
     return Path(os.environ["TQ_DATA_DIR"]) / "drain-is-over"
 
 
@@ -63,12 +63,9 @@ def work() -> None:
 
     def drain(*_: Any) -> None:
         say("worker drains")
-        duration = os.environ.get("STANDIN_DRAIN", "0.1")
-        if duration == "told":
-            while not drained().exists():
-                time.sleep(0.05)
-        else:
-            time.sleep(float(duration))
+        end = time.monotonic() + float(os.environ.get("STANDIN_DRAIN", "0.1"))
+        while time.monotonic() < end and not told().exists():
+            time.sleep(0.05)
         registered().unlink()
         say("worker drained")
         sys.exit(0)

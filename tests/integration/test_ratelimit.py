@@ -216,10 +216,9 @@ async def test_an_unlimited_endpoint_costs_nothing(stores: list[Store], raw: Any
 async def test_an_unknown_endpoint_is_tried_with_a_few_calls(limiter: Limiter, stores: list[Store]) -> None:
     """Of 200 at once 5 go; the others when the first answer is there, also in another process."""
     tasks = [asyncio.create_task(limiter.permit(ACCOUNT)) for _ in range(200)]
-    began = time.monotonic()
     await asyncio.sleep(0.3)
     first = [task for task in tasks if task.done()]
-    assert 5 <= len(first) <= 5 * 2 ** int((time.monotonic() - began) / 0.5)
+    assert len(first) == 5
     await limiter.learn(first[0].result(), {})
     # Without the answer it takes them three seconds.
     async with asyncio.timeout(2):

@@ -82,7 +82,7 @@ class Home:
         return pid
 
     def end_drain(self) -> None:
-        """Tell a worker whose drain lasts until it is told."""
+        """Tell a worker that drains that it need not go on with that."""
         (self.data / "drain-is-over").touch()
 
     def valkey(self, *command: str) -> str:
@@ -380,7 +380,7 @@ def test_second_up(home: Home) -> None:
 
 def test_up_while_the_former_one_stops(home: Home) -> None:
     """A start while the former stack still drains waits for it."""
-    first = home.up({"STANDIN_DRAIN": "told"})
+    first = home.up({"STANDIN_DRAIN": "30"})
     first.wait_for("Ctrl-C stops")
     first.send(signal.SIGINT)
     first.wait_for(f"{CLOCK} worker │ worker drains")
@@ -523,7 +523,7 @@ def test_down_does_not_hurry_a_stop(home: Home) -> None:
 
 def test_down_says_that_it_waits(home: Home) -> None:
     """After a second, and for how long; when the stack has stopped nothing of that is left."""
-    driven = home.up({"STANDIN_DRAIN": "told"})
+    driven = home.up({"STANDIN_DRAIN": "30"})
     driven.wait_for("Ctrl-C stops")
     child = pexpect.spawn(
         sys.executable,

@@ -8,25 +8,15 @@ import re
 import signal
 import subprocess
 import threading
-import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import psutil
+from servers import wait_until
 
 #: Marks everything that a program has started, however it was started: environments are inherited.
 _MARK = "TQ_TEST_MARK"
-
-
-def wait_until(predicate: Callable[[], object], description: str | Callable[[], str], timeout: float = 60.0) -> None:
-    """Wait for a condition; fails with its description."""
-    deadline = time.monotonic() + timeout
-    while not predicate():
-        if time.monotonic() > deadline:
-            text = description if isinstance(description, str) else description()
-            raise AssertionError(f"not in {timeout:g} s: {text}")
-        time.sleep(0.02)
 
 
 class Driven:
@@ -73,7 +63,7 @@ class Driven:
         """Wait until ``count`` lines match; returns the last of them."""
         wait_until(
             lambda: len(self.find(pattern)) >= count or self.popen.poll() is not None,
-            lambda: f"{count} lines {pattern!r} in:\n{self.text[-4000:]}",
+            lambda: f"there are {count} lines {pattern!r} in:\n{self.text[-4000:]}",
             timeout,
         )
         if len(self.find(pattern)) < count:
@@ -124,7 +114,7 @@ class Driven:
         """Wait until nothing that it has started lives any more."""
         wait_until(
             lambda: not self.descendants(),
-            lambda: f"no descendants; there are {self.descendants()}",
+            lambda: f"its descendants are gone; there are {self.descendants()}",
             timeout,
         )
 

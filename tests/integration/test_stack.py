@@ -21,7 +21,8 @@ import httpx
 import pexpect
 import psutil
 import pytest
-from driven import Driven, wait_until
+from driven import Driven
+from servers import wait_until
 
 from tq import stack
 from tq.errors import InvalidSettings

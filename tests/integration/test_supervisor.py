@@ -15,7 +15,8 @@ from typing import Any
 
 import psutil
 import pytest
-from driven import Driven, wait_until
+from driven import Driven
+from servers import wait_until
 
 from tq import processes
 
